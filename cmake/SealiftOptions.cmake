@@ -1,0 +1,34 @@
+# Warnings, sanitizers and the helper that every test uses.
+
+option(SEALIFT_ASAN "AddressSanitizer and UBSan in the host parts" OFF)
+option(SEALIFT_TSAN "ThreadSanitizer in the host parts" OFF)
+option(SEALIFT_FUZZ "libFuzzer targets (needs clang)" OFF)
+
+# Everything that is compiled with the project's warnings links this.
+add_library(sealift_warnings INTERFACE)
+target_compile_options(sealift_warnings INTERFACE -Wall -Wextra -Wconversion -Werror)
+
+# Host-side code: warnings, the include root, sanitizers. Code for enclaves never links this.
+add_library(sealift_host_options INTERFACE)
+target_link_libraries(sealift_host_options INTERFACE sealift_warnings)
+target_include_directories(sealift_host_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/include)
+if(SEALIFT_ASAN)
+  target_compile_options(sealift_host_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined
+                                                        -fno-omit-frame-pointer)
+  target_link_options(sealift_host_options INTERFACE -fsanitize=address,undefined)
+endif()
+if(SEALIFT_TSAN)
+  target_compile_options(sealift_host_options INTERFACE -fsanitize=thread)
+  target_link_options(sealift_host_options INTERFACE -fsanitize=thread)
+endif()
+
+# sealift_test(NAME SOURCES… [LIBS…]): a GoogleTest binary whose cases ctest discovers.
+function(sealift_test name)
+  cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${T_SOURCES})
+  target_link_libraries(${name} PRIVATE sealift_host_options ${T_LIBS} GTest::gtest_main)
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 120)
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT ${T_TIMEOUT})
+endfunction()
