@@ -161,8 +161,8 @@ static_assert(offsetof(Secs, mrsigner) == 128 && offsetof(Secs, configid) == 192
 static_assert(offsetof(Secs, isvprodid) == 256 && offsetof(Secs, configsvn) == 260);
 
 struct alignas(kPageSize) Tcs {  // SDM 3D, section 34.8; offsets are relative to SECS.BASEADDR
-  std::uint64_t state;  // reserved to software
-  std::uint64_t flags;  // bit 0: DBGOPTIN
+  std::uint64_t state;           // reserved to software
+  std::uint64_t flags;           // bit 0: DBGOPTIN
   std::uint64_t ossa;
   std::uint32_t cssa;
   std::uint32_t nssa;
@@ -209,7 +209,8 @@ inline constexpr std::uint32_t kValid = 1u << 31;
 
 // Exception vectors that EXITINFO can carry.
 namespace vector {
-inline constexpr std::uint8_t kDe = 0, kDb = 1, kBp = 3, kBr = 5, kUd = 6, kGp = 13, kPf = 14, kMf = 16, kAc = 17, kXm = 19;
+inline constexpr std::uint8_t kDe = 0, kDb = 1, kBp = 3, kBr = 5, kUd = 6, kGp = 13, kPf = 14, kMf = 16, kAc = 17,
+                              kXm = 19;
 }
 
 struct alignas(64) Secinfo {  // SDM 3D, section 34.11
