@@ -1,0 +1,1 @@
+#include "softsgx/isa/machine.h"
