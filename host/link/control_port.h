@@ -1,0 +1,50 @@
+// ControlPort: what the daemon link may ask of one enclave in this process. The host runtime implements it; the link
+// (host/link/daemon_link.h) calls it.
+//
+// Threads: calls for one enclave never overlap, except `status`, which may come at any time from another thread. They
+// come from a worker thread of the link, so each may block as long as it says. None may call back into the DaemonLink.
+//
+// Order, as the enclave sees it (design §7):
+//   source: kAgentHello, kAgentConfirm, quiesce, kDump …, kCommit [, kTicketAgain], then `destroyed`
+//           and any time before kCommit: kCancel, then `resumed`
+//   target: kRestore, kAgentHello, kAgentConfirm, kInstallKey, kRecord …, kReady, kGrant, then `resumed`
+//           and any time before kGrant succeeds: `abandoned`
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "migration/abi.h"
+#include "migration/errc.h"
+
+namespace sealift::host {
+
+class ControlPort {
+ public:
+  virtual ~ControlPort() = default;
+
+  // One operation of the control thread, to its end. `in` is the input as abi::ControlOp documents it; `out` is
+  // replaced by the output (empty unless kOk is returned). Returns the enclave's answer unchanged, or kCrashed or
+  // kEpcLost when there is no enclave to answer.
+  [[nodiscard]] virtual Errc control(abi::ControlOp op, std::span<const std::byte> in, std::vector<std::byte>& out) = 0;
+
+  // Brings the enclave to a quiescent point: kQuiesce again and again, kicking running threads in between, until none
+  // runs. kNotQuiescent when `budget` is over first; the gate is then still closed, and kCancel is what comes next.
+  [[nodiscard]] virtual Errc quiesce(std::chrono::milliseconds budget) = 0;
+
+  // The gate is open again, after kCancel (source) or kGrant (target): let the host threads that wait for it go on.
+  virtual void resumed() = 0;
+
+  // The instance is destroyed and its ticket is safe with the agent: nothing will be asked of this enclave any more.
+  virtual void destroyed() = 0;
+
+  // Target only: the attempt ended before the grant, so this instance will never run. `why` is the cause.
+  virtual void abandoned(Errc why) = 0;
+
+  // abi::ControlOp::kStatus. May be called at any time, also while another call is being made.
+  [[nodiscard]] virtual Errc status(abi::Status& out) = 0;
+};
+
+}  // namespace sealift::host
