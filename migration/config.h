@@ -68,6 +68,9 @@ struct EnclaveConfig {
   std::uint64_t slot_bytes;        // of the arena, per TCS
   std::uint64_t main_stack_limit;  // what RLIMIT_STACK answers
   std::uint64_t xfrm;
+  std::uint64_t entry_offset;         // OENTRY of every TCS
+  std::uint64_t thread_block_offset;  // OGSBASE of TCS 0
+  std::uint64_t thread_block_stride;
   MigrationPolicy policy;
   std::uint8_t owner_key[32];  // X25519, for suspend to storage; zero: none
   std::uint8_t name[64];       // for people, zero-terminated
@@ -76,7 +79,7 @@ struct EnclaveConfig {
   CpuidEntry cpuid[kMaxCpuid];
   std::uint32_t cpuid_sites[kMaxCpuidSites];  // image offsets where `cpuid` was turned into `ud2`, ascending
 };
-static_assert(sizeof(EnclaveConfig) == 8 + 16 + 8 * 10 + 48 + 32 + 64 + 8 + 24 * kMaxCpuid + 4 * kMaxCpuidSites);
+static_assert(sizeof(EnclaveConfig) == 8 + 16 + 8 * 13 + 48 + 32 + 64 + 8 + 24 * kMaxCpuid + 4 * kMaxCpuidSites);
 
 // Where things are inside a per-thread area of stride `thread_stride`.
 [[nodiscard]] constexpr std::uint64_t thread_base(const EnclaveConfig& c, std::uint32_t tcs) noexcept {

@@ -56,14 +56,12 @@ struct ThreadEntry {
   std::uint32_t tcs;
   std::uint32_t state;       // abi::ThreadState
   std::uint64_t fsbase;      // of the bound thread
-  std::uint64_t resume_rsp;  // kFree, kInOcall: where the thread continues inside
+  std::uint64_t resume_rsp;  // kFree, kInOcall, kStarting: where the thread continues inside
   std::uint64_t clear_tid;   // address that thread exit clears
-  std::uint64_t start_rip;   // kStarting: made by clone3
-  std::uint64_t start_rsp;
-  std::uint32_t flags;      // reserved, zero
-  std::uint32_t stash_len;  // 0 or sizeof(Stash); the stash follows
+  std::uint32_t flags;       // reserved, zero
+  std::uint32_t stash_len;   // 0 or sizeof(Stash); the stash follows
 };
-static_assert(sizeof(ThreadEntry) == 56);
+static_assert(sizeof(ThreadEntry) == 40);
 
 struct Final {
   std::uint8_t digest[32];  // SHA-256 over every earlier record's header and tag, in order
