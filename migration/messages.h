@@ -87,10 +87,13 @@ struct Prepare {
 };
 static_assert(sizeof(Prepare) == 120);
 
+// The target brings its own measured policy: A_t judges A_s by it before it hands over a key. Otherwise an attacker's
+// enclave in A_s's place could offer a state of its own making, and a genuine target would run it.
 struct KeyRequest {
   std::uint8_t attempt[16];
+  MigrationPolicy policy;
 };
-static_assert(sizeof(KeyRequest) == 16);
+static_assert(sizeof(KeyRequest) == 64);
 
 struct KeyDelivery {
   std::uint8_t lineage[16];
