@@ -30,7 +30,7 @@ using Attempt = std::array<std::uint8_t, 16>;
 enum class State : std::uint32_t {
   kUnknown = 0,    // never prepared
   kPrepared = 1,   // K is here
-  kOffered = 2,    // K has been sent to at least one judged agent
+  kOffered = 2,    // K has been given to at least one judged agent, or to a target on this machine
   kReady = 3,      // a target has shown a digest
   kTicketed = 4,   // the source has destroyed itself
   kGranted = 5,    // one instance may run; K is wiped
@@ -75,30 +75,48 @@ class Ledger {
   [[nodiscard]] Result<messages::Grant> grant(const messages::LinkReady& request, const PeerVerdict* peer,
                                               std::uint64_t now);
 
+  // Before the ticket only; a repeat is no error.
   [[nodiscard]] Errc cancel(const Attempt& attempt);
 
+  // kCancelled also for attempts whose lineage has since been ticketed again by this agent.
   [[nodiscard]] State state(const Attempt& attempt) const;
+
+  // The agents that were judged good for this attempt, and may hold its key.
+  [[nodiscard]] std::vector<AgentInstance> judged(const Attempt& attempt) const;
+
+  // The attempt that `prepare` would supersede: to be forgotten by those agents.
+  [[nodiscard]] std::optional<Attempt> superseded_by(const messages::Prepare& prepare,
+                                                     const messages::EnclaveIdentity& source) const;
 
  private:
   struct Entry {
     State state = State::kPrepared;
     std::array<std::uint8_t, 16> lineage{};
-    std::uint64_t epoch = 0;
+    std::uint64_t epoch = 0;  // of the source
     Secret<record::kKeyBytes> key;
     MigrationPolicy policy{};
     messages::EnclaveIdentity source{};
     std::vector<AgentInstance> judged;
-    std::optional<messages::Ready> ready;
+    std::optional<messages::Ready> ready;   // the first
     std::array<std::uint8_t, 32> digest{};  // of the ticket
     std::optional<messages::Grant> granted;
+
+    // Lineages of different enclaves are unrelated, whatever number an attacker's enclave claims for its own.
+    [[nodiscard]] bool same_lineage(const Entry& other) const {
+      return lineage == other.lineage && source == other.source;
+    }
+    [[nodiscard]] Errc admit(const messages::LinkReady& ready, const PeerVerdict* peer, std::uint64_t now);
+  };
+  struct Found {
+    Entry* entry = nullptr;
+    State next = State::kUnknown;
   };
 
-  [[nodiscard]] Result<Entry*> advance(const Attempt& attempt, Event event, State* next);
-  [[nodiscard]] static Errc admit(Entry& entry, const messages::LinkReady& ready, const PeerVerdict* peer,
-                                  std::uint64_t now);
-  [[nodiscard]] Errc check_lineage(const messages::Prepare& prepare, const messages::EnclaveIdentity& source) const;
-  void retire(const messages::Prepare& prepare, const messages::EnclaveIdentity& source);
-  static void wipe_key(Entry& entry);
+  [[nodiscard]] Result<Found> find(const Attempt& attempt, Event event);
+  [[nodiscard]] Errc check_epoch(const Entry& fresh) const;
+  // Drops entries of `like`'s lineage that are in one of the states that `doomed` accepts; their attempts stay used.
+  template <typename Doomed>
+  void retire(const Entry& like, Doomed doomed);
 
   std::map<Attempt, Entry> entries_;
   std::set<Attempt> used_;  // attempts whose entry is gone
