@@ -16,6 +16,9 @@ namespace softsgx::keys {
 
 using Key = std::array<std::uint8_t, 16>;
 
+// Makes the contexts that cmac() uses. Called by Machine::open; harmless when repeated.
+void prepare();
+
 // AES-128-CMAC. Async-signal-safe as far as keys.cc argues.
 [[nodiscard]] Key cmac(const Key& key, std::span<const std::byte> message) noexcept;
 

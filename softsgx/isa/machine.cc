@@ -1,1 +1,255 @@
 #include "softsgx/isa/machine.h"
+
+#include <cpuid.h>
+#include <fcntl.h>
+#include <openssl/rand.h>
+#include <openssl/sha.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "softsgx/isa/keys.h"
+#include "softsgx/isa/machine_format.h"
+
+namespace softsgx {
+namespace {
+
+constexpr std::size_t kSecsStateOffset = 2048;  // within the reserved bytes of SECS
+static_assert(kSecsStateOffset >= offsetof(sgx::Secs, reserved4));
+static_assert(kSecsStateOffset + sizeof(SecsState) <= sgx::kPageSize);
+
+class UniqueFd {
+ public:
+  explicit UniqueFd(int fd) noexcept : fd_(fd) {}
+  ~UniqueFd() {
+    if (fd_ >= 0) close(fd_);
+  }
+  UniqueFd(const UniqueFd&) = delete;
+  UniqueFd& operator=(const UniqueFd&) = delete;
+  [[nodiscard]] int get() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+std::string failure(const std::string& what, const std::string& path, int error) {
+  return what + " " + path + ": " + std::strerror(error) +
+         (error == ENOENT ? "; make a machine with `softsgx create`" : "");
+}
+
+// The state components that XGETBV says the kernel has enabled, of those that softsgx knows the layout of. AVX-512's
+// three only together (SDM 1, section 13.3).
+std::uint64_t host_xfrm() noexcept {
+  std::uint64_t out = sgx::xfrm::kLegacy;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0) return out;
+  std::uint32_t lo = 0, hi = 0;
+  __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+  if (__get_cpuid_count(0xd, 0, &a, &b, &c, &d) == 0) return out;
+  const std::uint64_t have = (std::uint64_t{hi} << 32 | lo) & (std::uint64_t{d} << 32 | a);
+  if ((have & sgx::xfrm::kAvx) != 0) out |= sgx::xfrm::kAvx;
+  if ((have & sgx::xfrm::kAvx512) == sgx::xfrm::kAvx512 && (out & sgx::xfrm::kAvx) != 0) out |= sgx::xfrm::kAvx512;
+  return out | (have & sgx::xfrm::kPkru);
+}
+
+bool sound_xfrm(std::uint64_t x) noexcept {
+  using namespace sgx::xfrm;
+  const std::uint64_t avx512 = x & kAvx512;
+  return (x & kLegacy) == kLegacy && (x & ~(kLegacy | kAvx | kAvx512 | kPkru)) == 0 &&
+         (avx512 == 0 || (avx512 == kAvx512 && (x & kAvx) != 0));
+}
+
+}  // namespace
+
+std::unique_ptr<Machine> Machine::create(const std::string& path, const CreateOptions& options, std::string& error) {
+  constexpr std::uint64_t kMaxPages = 1u << 30;
+  const std::uint64_t pages = options.epc_bytes >> sgx::kPageShift;
+  if (pages == 0 || pages > kMaxPages || options.epc_bytes % sgx::kPageSize != 0) {
+    error = "cannot create " + path + ": EPC size must be a multiple of 4 KiB between 4 KiB and 4 TiB";
+    return nullptr;
+  }
+  const Layout layout = Layout::of(pages);
+  Header h{};
+  std::memcpy(h.magic, kMachineMagic, sizeof(h.magic));
+  h.version = kMachineVersion;
+  h.header_bytes = sizeof(Header);
+  h.epc_pages = pages;
+  h.bitmap_offset = layout.bitmap;
+  h.epcm_offset = layout.epcm;
+  h.epc_offset = layout.epc;
+  h.total_bytes = layout.total;
+  Control control{};
+  if (!options.section_of.empty()) {
+    const auto package = open(options.section_of, {}, error);
+    if (package == nullptr) return nullptr;
+    h.fuses = package->fuses();
+    h.cpusvn = package->cpusvn();
+    h.xfrm_allowed = package->xfrm_allowed();
+    control.report_keyid = package->report_keyid();
+  } else if (RAND_bytes(reinterpret_cast<std::uint8_t*>(&h.fuses), sizeof(h.fuses)) != 1 ||
+             RAND_bytes(control.report_keyid.data(), static_cast<int>(control.report_keyid.size())) != 1) {
+    error = "cannot create " + path + ": the random generator failed";
+    return nullptr;
+  } else {
+    h.cpusvn = kDefaultCpusvn;
+    h.xfrm_allowed = host_xfrm();
+  }
+  if (options.cpusvn) h.cpusvn = *options.cpusvn;
+  if (options.xfrm_allowed) h.xfrm_allowed = *options.xfrm_allowed;
+  if (!sound_xfrm(h.xfrm_allowed)) {
+    error =
+        "cannot create " + path + ": XFRM must have x87 and SSE, and AVX-512's three bits only together and with AVX";
+    return nullptr;
+  }
+  SHA256(reinterpret_cast<const std::uint8_t*>(&h), offsetof(Header, checksum), h.checksum);
+
+  // Made under another name and linked into place, so that nobody ever opens a half-made machine.
+  const std::string temporary = path + ".new." + std::to_string(getpid());
+  {
+    const UniqueFd fd(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (fd.get() < 0) {
+      error = failure("cannot create", path, errno);
+      return nullptr;
+    }
+    const bool written =
+        ftruncate(fd.get(), static_cast<off_t>(layout.total)) == 0 &&
+        pwrite(fd.get(), &h, sizeof(h), 0) == static_cast<ssize_t>(sizeof(h)) &&
+        pwrite(fd.get(), &control, sizeof(control), sgx::kPageSize) == static_cast<ssize_t>(sizeof(control));
+    const bool linked = written && link(temporary.c_str(), path.c_str()) == 0;
+    if (!linked) error = failure("cannot create", path, errno);
+    unlink(temporary.c_str());
+    if (!linked) return nullptr;
+  }
+  return open(path, {}, error);
+}
+
+std::unique_ptr<Machine> Machine::open(const std::string& path, const OpenOptions& options, std::string& error) {
+  std::unique_ptr<Machine> m(new Machine);
+  m->path_ = path;
+  m->fd_ = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (m->fd_ < 0) {
+    error = failure("cannot open machine", path, errno);
+    return nullptr;
+  }
+  if (!m->map(options, error)) return nullptr;
+  return m;
+}
+
+// Why `h` is not the header of a machine, or null.
+const char* Machine::header_problem(const Header& h) noexcept {
+  if (std::memcmp(h.magic, kMachineMagic, sizeof(h.magic)) != 0) return "not a machine file (bad magic)";
+  if (h.version != kMachineVersion) return "made by another version of softsgx (unknown file version)";
+  std::uint8_t checksum[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const std::uint8_t*>(&h), offsetof(Header, checksum), checksum);
+  if (std::memcmp(checksum, h.checksum, sizeof(checksum)) != 0) return "corrupt machine file (bad header checksum)";
+  const Layout layout = Layout::of(h.epc_pages);
+  if (h.header_bytes != sizeof(Header) || h.epc_pages == 0 || h.epc_pages >= kNotEpc ||
+      h.bitmap_offset != layout.bitmap || h.epcm_offset != layout.epcm || h.epc_offset != layout.epc ||
+      h.total_bytes != layout.total) {
+    return "corrupt machine file (impossible sizes)";
+  }
+  return sound_xfrm(h.xfrm_allowed) ? nullptr : "corrupt machine file (impossible XFRM)";
+}
+
+bool Machine::map(const OpenOptions& options, std::string& error) {
+  const auto refuse = [&](const std::string& why) {
+    error = "cannot use " + path_ + ": " + why + "; make a machine with `softsgx create`";
+    return false;
+  };
+  struct stat st {};
+  if (fstat(fd_, &st) != 0) return refuse(std::strerror(errno));
+  // A device (a guest's /dev/mem) has no size and may not be read(), so even the header is looked at through a mapping.
+  const bool sized = S_ISREG(st.st_mode);
+  const auto available = sized ? static_cast<std::uint64_t>(st.st_size) : ~std::uint64_t{0};
+  if (available < options.file_offset || available - options.file_offset < sgx::kPageSize)
+    return refuse("the file is too short");
+  const auto offset = static_cast<off_t>(options.file_offset);
+  void* first = mmap(nullptr, sgx::kPageSize, PROT_READ, MAP_SHARED, fd_, offset);
+  if (first == MAP_FAILED) return refuse(std::strerror(errno));
+  Header h;
+  std::memcpy(&h, first, sizeof(h));
+  munmap(first, sgx::kPageSize);
+  if (const char* problem = header_problem(h)) return refuse(problem);
+  if (available - options.file_offset < h.total_bytes) return refuse("the file is shorter than its header says");
+  const auto pages = static_cast<EpcIndex>(h.epc_pages);
+  if (options.first >= pages || (options.count != kNotEpc && options.count > pages - options.first)) {
+    return refuse("the section asked for is not within its EPC");
+  }
+  void* all = mmap(nullptr, h.total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd_, offset);
+  if (all == MAP_FAILED) return refuse(std::strerror(errno));
+  map_ = static_cast<std::byte*>(all);
+  map_bytes_ = h.total_bytes;
+  base_offset_ = options.file_offset;
+  header_ = reinterpret_cast<const Header*>(map_);
+  control_ = reinterpret_cast<Control*>(map_ + sgx::kPageSize);
+  bitmap_ = reinterpret_cast<std::uint64_t*>(map_ + h.bitmap_offset);
+  epcm_ = reinterpret_cast<EpcmEntry*>(map_ + h.epcm_offset);
+  epc_ = map_ + h.epc_offset;
+  epc_pages_ = pages;
+  keys::prepare();  // here, because the leaves that derive keys run in signal handlers
+  first_ = options.first;
+  count_ = options.count == kNotEpc ? pages - options.first : options.count;
+  return true;
+}
+
+Machine::~Machine() {
+  if (map_ != nullptr) munmap(map_, map_bytes_);
+  if (fd_ >= 0) close(fd_);
+}
+
+const Fuses& Machine::fuses() const noexcept {
+  return header_->fuses;
+}
+const std::array<std::uint8_t, 32>& Machine::report_keyid() const noexcept {
+  return control_->report_keyid;
+}
+const std::array<std::uint8_t, 16>& Machine::cpusvn() const noexcept {
+  return header_->cpusvn;
+}
+std::uint64_t Machine::xfrm_allowed() const noexcept {
+  return header_->xfrm_allowed;
+}
+
+std::uint64_t Machine::file_offset(EpcIndex i) const noexcept {
+  return base_offset_ + static_cast<std::uint64_t>(page(i) - map_);
+}
+
+sgx::Secs& Machine::secs(EpcIndex i) const noexcept {
+  return *reinterpret_cast<sgx::Secs*>(page(i));
+}
+sgx::Tcs& Machine::tcs(EpcIndex i) const noexcept {
+  return *reinterpret_cast<sgx::Tcs*>(page(i));
+}
+SecsState& Machine::secs_state(EpcIndex i) const noexcept {
+  return *reinterpret_cast<SecsState*>(page(i) + kSecsStateOffset);
+}
+
+int Machine::page_rights(EpcIndex i) const noexcept {
+  const std::uint64_t s = epcm_[i].state.load(std::memory_order_acquire);
+  constexpr std::uint64_t kUnusable = epcm::kPending | epcm::kModified | epcm::kBlocked;
+  if ((s & epcm::kValid) == 0 || (s & kUnusable) != 0 || epcm::type(s) != sgx::PageType::kReg) return PROT_NONE;
+  return ((s & epcm::kR) != 0 ? PROT_READ : 0) | ((s & epcm::kW) != 0 ? PROT_WRITE : 0) |
+         ((s & epcm::kX) != 0 ? PROT_EXEC : 0);
+}
+
+unsigned Machine::untracked_processors(EpcIndex secs) const noexcept {
+  return static_cast<unsigned>(epcm_[secs].active.load() >> 16 & 0xffff);
+}
+
+unsigned Machine::active_processors(EpcIndex secs) const noexcept {
+  const std::uint64_t a = epcm_[secs].active.load();
+  return static_cast<unsigned>((a & 0xffff) + (a >> 16 & 0xffff));
+}
+
+void Machine::prefault(EpcIndex first, EpcIndex count) const noexcept {
+#ifdef MADV_POPULATE_WRITE
+  (void)madvise(page(first), std::size_t{count} << sgx::kPageShift, MADV_POPULATE_WRITE);
+#else
+  (void)madvise(page(first), std::size_t{count} << sgx::kPageShift, MADV_WILLNEED);
+#endif
+}
+
+}  // namespace softsgx

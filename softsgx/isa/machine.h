@@ -8,6 +8,7 @@
 //  2. Allocation (allocate_run, release, reclaim_dead, power_cycle) takes the machine's lock: an open-file-description
 //     lock of the file, so the death of a holder frees it, and it also works on a device such as a guest's /dev/mem,
 //     where shared futexes do not. It is not async-signal-safe.
+//     A forked child must open the machine anew.
 //  3. Every allocated page has an owner process. A dead owner's pages are reclaimed whatever state they are in: the
 //     locked bits, TCS busy bits and counters that it left behind go with them.
 #pragma once
@@ -83,20 +84,22 @@ struct Owner {
 struct alignas(64) EpcmEntry {
   std::atomic<std::uint64_t> state;            // epcm:: bits
   std::atomic<std::uint64_t> enclave_address;  // ENCLAVEADDRESS; constant while kValid
-  std::atomic<std::uint32_t> block_epoch;      // tracking epoch when EBLOCK, EMODPR or EMODT touched the page
+  // PT_SECS only: logical processors inside, as tracking epoch << 32 | entered before it << 16 | entered in it. Here
+  // and not in the SECS page, because EENTER counts itself in before it knows that the SECS is still there.
+  std::atomic<std::uint64_t> active;
+  std::atomic<std::uint64_t> children;     // PT_SECS only: pages whose ENCLAVESECS is this page
+  Owner owner;                             // guarded by the machine's lock
+  std::atomic<std::uint32_t> block_epoch;  // tracking epoch in which EBLOCK, EMODPR or EMODT touched the page
   std::uint32_t reserved;
-  Owner owner;  // guarded by the machine's lock
 };
-static_assert(sizeof(EpcmEntry) == 64 && std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(sizeof(Owner) == 24 && sizeof(EpcmEntry) == 64 && std::atomic<std::uint64_t>::is_always_lock_free);
 
 // What the CPU keeps with a SECS beyond its architectural fields; lives in the SECS page's reserved bytes, which no
 // software can read, so that any process can continue what another began.
 struct SecsState {
-  std::uint32_t sha256_h[8];            // MRENCLAVE's running SHA-256 (all records are whole 64-byte blocks)
-  std::uint64_t measured_blocks;        // 64-byte blocks hashed so far
-  std::atomic<std::uint64_t> active;    // tracking epoch << 32 | entered before it << 16 | entered in it
-  std::atomic<std::uint64_t> children;  // pages whose ENCLAVESECS is this SECS
-  std::uint8_t isvfamilyid[16];         // from SIGSTRUCT at EINIT (KSS)
+  std::uint32_t sha256_h[8];      // MRENCLAVE's running SHA-256; all records are whole 64-byte blocks
+  std::uint64_t measured_blocks;  // 64-byte blocks hashed so far
+  std::uint8_t isvfamilyid[16];   // from SIGSTRUCT at EINIT (KSS)
   std::uint8_t isvextprodid[16];
 };
 
@@ -105,13 +108,14 @@ struct Fuses {
   std::uint8_t root_provisioning_key[16];
   std::uint8_t root_seal_key[16];
   std::uint8_t owner_epoch[16];
-  std::uint8_t report_keyid[32];  // fresh at each power cycle
-  std::uint8_t platform_id[16];   // public name of the package, for people and for the quoting service
+  std::uint8_t platform_id[16];  // public name of the package, for people and for the quoting service
 };
+
+inline constexpr std::array<std::uint8_t, 16> kDefaultCpusvn = {2, 2, 2, 2, 2, 2, 2, 2};
 
 struct CreateOptions {
   std::uint64_t epc_bytes = 0;                         // a multiple of 4 KiB
-  std::optional<std::array<std::uint8_t, 16>> cpusvn;  // default: 0x02 in byte 0..7
+  std::optional<std::array<std::uint8_t, 16>> cpusvn;  // default: kDefaultCpusvn
   std::optional<std::uint64_t> xfrm_allowed;           // default: what the host's CPUID leaf 0xD and XCR0 allow
   // A machine file whose fuses, CPUSVN and XFRM the new file shares: an EPC section of that package, e.g. for a VM.
   std::string section_of;
@@ -137,12 +141,18 @@ class Machine {
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
+  struct Header;  // the file's format: machine_format.h
+  struct Control;
+  struct Layout;
+
   // --- Constant properties; async-signal-safe. ---
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] EpcIndex epc_pages() const noexcept { return epc_pages_; }  // in the whole file
   [[nodiscard]] EpcIndex section_first() const noexcept { return first_; }
   [[nodiscard]] EpcIndex section_pages() const noexcept { return count_; }
   [[nodiscard]] const Fuses& fuses() const noexcept;
+  // REPORT.KEYID: random, fresh at each power cycle.
+  [[nodiscard]] const std::array<std::uint8_t, 32>& report_keyid() const noexcept;
   [[nodiscard]] const std::array<std::uint8_t, 16>& cpusvn() const noexcept;
   [[nodiscard]] std::uint64_t xfrm_allowed() const noexcept;
   [[nodiscard]] int fd() const noexcept { return fd_; }  // for mapping EPC pages; owned by the machine
@@ -183,23 +193,24 @@ class Machine {
   [[nodiscard]] Usage usage();
 
  private:
-  struct Header;
   class Lock;
   Machine() = default;
-  static std::unique_ptr<Machine> map(int fd, const std::string& path, const OpenOptions& options, std::string& error);
-  [[nodiscard]] EpcIndex reclaim_dead_locked();
+  [[nodiscard]] static const char* header_problem(const Header& h) noexcept;
+  bool map(const OpenOptions& options, std::string& error);
+  [[nodiscard]] bool allocated(EpcIndex i) const noexcept;
+  [[nodiscard]] std::optional<EpcIndex> find_run(EpcIndex count) const noexcept;
+  EpcIndex reclaim_dead_locked();
   void free_locked(EpcIndex i) noexcept;
 
   std::string path_;
   int fd_ = -1;
-  int lock_fd_ = -1;  // a description of this process's own, for the lock
-  std::uint32_t lock_pid_ = 0;
-  std::mutex mutex_;  // between threads; lock_fd_ is between processes
+  std::mutex mutex_;  // excludes this process's threads; the file lock excludes other processes
   std::byte* map_ = nullptr;
   std::size_t map_bytes_ = 0;
   std::uint64_t base_offset_ = 0;
-  Header* header_ = nullptr;
-  std::atomic<std::uint64_t>* bitmap_ = nullptr;  // one bit a page: allocated
+  const Header* header_ = nullptr;
+  Control* control_ = nullptr;
+  std::uint64_t* bitmap_ = nullptr;  // one bit a page: allocated; guarded by the lock
   EpcmEntry* epcm_ = nullptr;
   std::byte* epc_ = nullptr;
   EpcIndex epc_pages_ = 0, first_ = 0, count_ = 0;

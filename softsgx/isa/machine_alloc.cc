@@ -1,0 +1,169 @@
+// Who owns which EPC page. Everything here runs under the machine's lock; see machine.h, rule 2.
+#include <fcntl.h>
+#include <openssl/rand.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "softsgx/isa/machine.h"
+#include "softsgx/isa/machine_format.h"
+
+namespace softsgx {
+namespace {
+
+constexpr EpcIndex kWordBits = 64;
+
+constexpr std::uint64_t bit(EpcIndex i) noexcept {
+  return std::uint64_t{1} << (i % kWordBits);
+}
+
+// Sets or clears this process's lock on the machine's first byte; waits. Fails only if the kernel cannot lock the file,
+// and a machine without exclusion would corrupt itself: give up loudly.
+void file_lock(int fd, std::uint64_t offset, short type) {
+  struct flock request {};
+  request.l_type = type;
+  request.l_whence = SEEK_SET;
+  request.l_start = static_cast<off_t>(offset);
+  request.l_len = 1;
+  while (fcntl(fd, F_OFD_SETLKW, &request) != 0) {
+    if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "cannot lock the machine file");
+  }
+}
+
+}  // namespace
+
+Machine::Lock::Lock(Machine& m) : m_(m) {
+  m_.mutex_.lock();
+  file_lock(m_.fd_, m_.base_offset_, F_WRLCK);
+}
+
+Machine::Lock::~Lock() {
+  file_lock(m_.fd_, m_.base_offset_, F_UNLCK);
+  m_.mutex_.unlock();
+}
+
+bool Machine::allocated(EpcIndex i) const noexcept {
+  return (bitmap_[i / kWordBits] & bit(i)) != 0;
+}
+
+std::optional<EpcIndex> Machine::find_run(EpcIndex count) const noexcept {
+  const EpcIndex end = first_ + count_;
+  std::uint64_t i = std::max<std::uint64_t>(first_, control_->lowest_free_word * kWordBits);
+  std::uint64_t run = 0;
+  while (i < end) {
+    const std::uint64_t word = bitmap_[i / kWordBits];
+    if (i % kWordBits == 0 && word == ~std::uint64_t{0}) {  // a full word ends any run
+      run = 0;
+      i += kWordBits;
+      continue;
+    }
+    run = (word & bit(static_cast<EpcIndex>(i))) == 0 ? run + 1 : 0;
+    ++i;
+    if (run == count) return static_cast<EpcIndex>(i - count);
+  }
+  return std::nullopt;
+}
+
+std::optional<EpcIndex> Machine::allocate_run(EpcIndex count, const Owner& owner) {
+  if (count == 0 || count > count_) return std::nullopt;
+  const Lock lock(*this);
+  auto run = find_run(count);
+  if (!run && reclaim_dead_locked() > 0) run = find_run(count);
+  if (!run) return std::nullopt;
+  for (EpcIndex i = *run; i < *run + count; ++i) {
+    epcm_[i].state.store(0);
+    epcm_[i].owner = owner;
+    bitmap_[i / kWordBits] |= bit(i);
+  }
+  const std::uint64_t words = (std::uint64_t{epc_pages_} + kWordBits - 1) / kWordBits;
+  while (control_->lowest_free_word < words && bitmap_[control_->lowest_free_word] == ~std::uint64_t{0}) {
+    ++control_->lowest_free_word;
+  }
+  return run;
+}
+
+void Machine::free_locked(EpcIndex i) noexcept {
+  epcm_[i].state.store(0);
+  epcm_[i].active.store(0);
+  epcm_[i].children.store(0);
+  epcm_[i].owner = {};
+  bitmap_[i / kWordBits] &= ~bit(i);
+  control_->lowest_free_word = std::min<std::uint64_t>(control_->lowest_free_word, i / kWordBits);
+}
+
+EpcIndex Machine::release(EpcIndex first, EpcIndex count) {
+  const Lock lock(*this);
+  EpcIndex kept = 0;
+  for (EpcIndex i = first; i < first + count; ++i) {
+    if (!is_epc(i) || !allocated(i)) continue;
+    if ((epcm_[i].state.load() & epcm::kValid) != 0) {
+      ++kept;
+    } else {
+      free_locked(i);
+    }
+  }
+  return kept;
+}
+
+EpcIndex Machine::reclaim_dead_locked() {
+  std::vector<std::pair<Owner, bool>> known;  // each process is asked for once
+  const auto alive = [&](const Owner& owner) {
+    for (const auto& [who, answer] : known) {
+      if (who == owner) return answer;
+    }
+    return known.emplace_back(owner, owner.alive()).second;
+  };
+  EpcIndex freed = 0;
+  for (EpcIndex i = first_; i < first_ + count_; ++i) {
+    if (!allocated(i) || alive(epcm_[i].owner)) continue;
+    free_locked(i);
+    ++freed;
+  }
+  return freed;
+}
+
+EpcIndex Machine::reclaim_dead() {
+  const Lock lock(*this);
+  return reclaim_dead_locked();
+}
+
+void Machine::power_cycle() {
+  const Lock lock(*this);
+  for (EpcIndex i = first_; i < first_ + count_; ++i) {
+    if (allocated(i)) free_locked(i);
+  }
+  // Gives the memory back; on a device, where this cannot be done, old bytes stay until EADD or EAUG overwrites them.
+  (void)madvise(page(first_), std::size_t{count_} << sgx::kPageShift, MADV_REMOVE);
+  if (count_ == epc_pages_) {
+    (void)RAND_bytes(control_->report_keyid.data(), static_cast<int>(control_->report_keyid.size()));
+  }
+}
+
+Machine::Usage Machine::usage() {
+  const Lock lock(*this);
+  Usage u;
+  u.total = count_;
+  std::vector<Owner> owners;
+  for (EpcIndex i = first_; i < first_ + count_; ++i) {
+    if (!allocated(i)) {
+      ++u.free;
+      continue;
+    }
+    const Owner& owner = epcm_[i].owner;
+    if (std::find(owners.begin(), owners.end(), owner) == owners.end()) owners.push_back(owner);
+    const std::uint64_t s = epcm_[i].state.load();
+    if ((s & epcm::kValid) != 0 && epcm::type(s) == sgx::PageType::kSecs) {
+      ++u.enclaves;
+      u.threads_inside += active_processors(i);
+    }
+  }
+  u.processes = static_cast<EpcIndex>(owners.size());
+  return u;
+}
+
+}  // namespace softsgx
