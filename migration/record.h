@@ -58,7 +58,7 @@ struct ThreadEntry {
   std::uint64_t fsbase;      // of the bound thread
   std::uint64_t resume_rsp;  // kFree, kInOcall, kStarting: where the thread continues inside
   std::uint64_t clear_tid;   // address that thread exit clears
-  std::uint32_t flags;       // reserved, zero
+  std::uint32_t migrated;    // 1: was itself restored inside an ocall and has not continued since
   std::uint32_t stash_len;   // 0 or sizeof(Stash); the stash follows
 };
 static_assert(sizeof(ThreadEntry) == 40);

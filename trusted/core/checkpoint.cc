@@ -1,0 +1,189 @@
+// Phase 2 of two-phase checkpointing: with no thread running, the control thread seals the enclave's state into records,
+// one a call. docs/format.md is the format.
+//
+// Core seals into its own scratch and the dispatcher copies out: a tag is never computed over bytes that the host can
+// change meanwhile. A sequence number is sealed once: what gets lost is sent again from the host's copy.
+#include "trusted/core/area.h"
+#include "trusted/core/core.h"
+#include "trusted/core/instance.h"
+#include "trusted/core/memory.h"
+
+namespace sealift::core {
+namespace {
+
+using record::Kind;
+using record::RecordHeader;
+
+constexpr std::uint64_t kNone = ~std::uint64_t{0};
+enum Phase : std::uint32_t { kPages, kArena, kThreads, kFinal };
+
+struct [[gnu::packed]] Aad {
+  RecordHeader header;
+  std::uint8_t attempt[16];
+};
+
+RecordHeader header(Kind kind, std::uint64_t first_page, std::uint32_t page_count, std::uint32_t body_len) noexcept {
+  return {record::kMagic, record::kVersion,    static_cast<std::uint16_t>(kind), instance().sequence,
+          body_len,       page_count, first_page};
+}
+
+// Writes header, ciphertext of `body` and tag to io.out. `body` may lie inside io.out's body area.
+void seal_record(ControlIo& io, const RecordHeader& h, const void* body) noexcept {
+  Instance& me = instance();
+  Aad aad{h, {}};
+  copy(aad.attempt, me.attempt, sizeof aad.attempt);
+  std::uint8_t tag[kTagBytes];
+  copy(io.out, &h, sizeof h);
+  gcm_seal(me.key, me.sequence++, &aad, sizeof aad, body, h.body_len, io.out + sizeof h, tag);
+  copy(io.out + sizeof h + h.body_len, tag, sizeof tag);
+  io.out_len = sizeof h + h.body_len + sizeof tag;
+  if (static_cast<Kind>(h.kind) != Kind::kFinal) {
+    me.hash.add(h);
+    me.hash.add(tag);
+  }
+}
+
+// The longest run of used pages from `first` that are all zero, or all not.
+std::uint32_t run_length(std::uint64_t first, bool zero, std::uint32_t limit) noexcept {
+  std::uint32_t n = 1;
+  while (n < limit) {
+    const std::uint64_t p = first + n;
+    if (next_used_page(p) != p || page_is_zero(at(p << sgx::kPageShift)) != zero) break;
+    ++n;
+  }
+  return n;
+}
+
+bool dump_pages(ControlIo& io) noexcept {
+  Dump& d = instance().dump;
+  const std::uint64_t first = next_used_page(d.next_page);
+  if (first == kNone) return false;
+  const bool zero = page_is_zero(at(first << sgx::kPageShift));
+  const std::uint32_t n =
+      run_length(first, zero, zero ? record::kMaxZeroPagesPerRecord : record::kMaxPagesPerRecord);
+  d.next_page = first + n;
+  if (zero) {
+    d.zero_pages += n;
+    seal_record(io, header(Kind::kZeroes, first, n, 0), nullptr);
+  } else {
+    d.pages += n;
+    const auto bytes = static_cast<std::uint32_t>(n * sgx::kPageSize);
+    seal_record(io, header(Kind::kPages, first, n, bytes), at(first << sgx::kPageShift));
+  }
+  return true;
+}
+
+// A thread that was stopped in the middle of a boundary copy must find what it was copying. Only such threads' slots
+// travel; they are untrusted bytes before and after.
+bool dump_arena(ControlIo& io) noexcept {
+  Dump& d = instance().dump;
+  for (; d.next_thread < config().tcs_count; ++d.next_thread, d.next_page = 0) {
+    if (state_of(sealift_thread_blocks[d.next_thread]) != ThreadState::kParked) continue;
+    const std::uint64_t offset = abi::slot_offset(d.next_thread, slot_bytes()) + d.next_page * sgx::kPageSize;
+    const std::uint64_t left = slot_bytes() / sgx::kPageSize - d.next_page;
+    if (left == 0) continue;
+    const std::uint64_t n = left < record::kMaxPagesPerRecord ? left : record::kMaxPagesPerRecord;
+    std::uint8_t* scratch = io.out + sizeof(RecordHeader);
+    copy(scratch, control_slot() + offset, n * sgx::kPageSize);
+    d.next_page += n;
+    d.arena_bytes += n * sgx::kPageSize;
+    seal_record(io,
+                header(Kind::kArena, offset / sgx::kPageSize, static_cast<std::uint32_t>(n),
+                       static_cast<std::uint32_t>(n * sgx::kPageSize)),
+                scratch);
+    return true;
+  }
+  return false;
+}
+
+bool dump_threads(ControlIo& io) noexcept {
+  Dump& d = instance().dump;
+  std::uint8_t* body = io.out + sizeof(RecordHeader);
+  std::uint64_t len = 0;
+  for (; d.next_thread < config().tcs_count; ++d.next_thread) {
+    const ThreadBlock& tb = sealift_thread_blocks[d.next_thread];
+    const ThreadState state = state_of(tb);
+    // An unbound TCS may carry a claim (thread.cc, bind_thread); without one there is nothing to tell.
+    if (d.next_thread == abi::kControlTcs || (state == ThreadState::kUnbound && tb.resume_rsp == 0)) continue;
+    const bool stash = state == ThreadState::kParked;
+    if (len + sizeof(record::ThreadEntry) + sizeof(record::Stash) > record::kMaxBody) break;
+    const record::ThreadEntry entry{
+        d.next_thread, static_cast<std::uint32_t>(state), tb.fsbase, tb.resume_rsp, tb.clear_tid, tb.migrated,
+        stash ? static_cast<std::uint32_t>(sizeof(record::Stash)) : 0u};
+    copy(body + len, &entry, sizeof entry);
+    len += sizeof entry;
+    if (stash) {
+      copy(body + len, &tb.stash, sizeof tb.stash);
+      len += sizeof tb.stash;
+    }
+    ++d.threads;
+  }
+  if (len == 0) return false;
+  seal_record(io, header(Kind::kThreads, 0, 0, static_cast<std::uint32_t>(len)), body);
+  return true;
+}
+
+void dump_final(ControlIo& io) noexcept {
+  Instance& me = instance();
+  Dump& d = me.dump;
+  me.hash.finish(me.digest);
+  sgx::ReportBody self;
+  own_report(self);
+  auto& f = *reinterpret_cast<record::Final*>(io.out + sizeof(RecordHeader));
+  f = {};
+  copy(f.digest, me.digest, sizeof f.digest);
+  f.records = me.sequence;
+  f.pages = d.pages;
+  f.zero_pages = d.zero_pages;
+  f.arena_bytes = d.arena_bytes;
+  f.threads = d.threads;
+  f.tcs_count = config().tcs_count;
+  copy(f.lineage, me.lineage, sizeof f.lineage);
+  f.epoch = me.epoch;
+  copy(f.attempt, me.attempt, sizeof f.attempt);
+  f.elrange_base = base();
+  f.elrange_size = config().elrange_size;
+  f.arena_base = arena_base();
+  f.xfrm = config().xfrm;
+  f.mrenclave = self.mrenclave;
+  f.mrsigner = self.mrsigner;
+  seal_record(io, header(Kind::kFinal, 0, 0, sizeof f), &f);
+  d.done = true;
+}
+
+}  // namespace
+
+void dump_begin() noexcept {
+  Instance& me = instance();
+  me.dump = {};
+  me.sequence = 0;
+  me.hash = Sha256();
+}
+
+Errc dump(ControlIo& io) noexcept {
+  Instance& me = instance();
+  if (gate() != abi::GateState::kQuiescing || !me.has_key || me.role == abi::Role::kNone) return Errc::kNotReady;
+  if (me.dump.done) return Errc::kNotReady;
+  for (std::uint32_t i = 0; i < config().tcs_count; ++i) {
+    if (state_of(sealift_thread_blocks[i]) == ThreadState::kRunning) return Errc::kNotQuiescent;
+  }
+  Dump& d = me.dump;
+  if (d.phase == kPages) {
+    if (dump_pages(io)) return Errc::kOk;
+    d.phase = kArena;
+    d.next_page = 0;
+  }
+  if (d.phase == kArena) {
+    if (dump_arena(io)) return Errc::kOk;
+    d.phase = kThreads;
+    d.next_thread = 0;
+  }
+  if (d.phase == kThreads) {
+    if (dump_threads(io)) return Errc::kOk;
+    d.phase = kFinal;
+  }
+  dump_final(io);
+  return Errc::kOk;
+}
+
+}  // namespace sealift::core

@@ -1,0 +1,34 @@
+// Copies, constant-time compares, wiping, and the one gate for bytes that cross the enclave's boundary.
+//
+// Freestanding. Nothing here allocates, locks, or touches TLS.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sealift::core {
+
+// Named for what they are, so that nothing in core refers to a C library.
+void copy(void* to, const void* from, std::size_t n) noexcept;
+void fill(void* to, std::uint8_t value, std::size_t n) noexcept;
+// True when equal; time depends on n alone.
+[[nodiscard]] bool equal_ct(const void* a, const void* b, std::size_t n) noexcept;
+// Zeroes memory in a way the compiler keeps.
+void wipe(void* p, std::size_t n) noexcept;
+// True when the page at p (aligned) holds only zeroes.
+[[nodiscard]] bool page_is_zero(const void* p) noexcept;
+
+// Wipes an object when the scope is left, on every path.
+template <typename T>
+class ScopedWipe {
+ public:
+  explicit ScopedWipe(T& object) noexcept : object_(object) {}
+  ~ScopedWipe() { wipe(&object_, sizeof(T)); }
+  ScopedWipe(const ScopedWipe&) = delete;
+  ScopedWipe& operator=(const ScopedWipe&) = delete;
+
+ private:
+  T& object_;
+};
+
+}  // namespace sealift::core
