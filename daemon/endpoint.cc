@@ -1,0 +1,103 @@
+#include "daemon/endpoint.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <asio/connect.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/local/stream_protocol.hpp>
+#include <asio/post.hpp>
+#include <cstdlib>
+#include <memory>
+#include <utility>
+
+namespace sealift::daemon {
+
+std::string HostPort::str() const {
+  return host.find(':') == std::string::npos ? host + ":" + port : "[" + host + "]:" + port;
+}
+
+std::optional<HostPort> parse_host_port(const std::string& text) {
+  HostPort out{"", kDefaultPort};
+  std::string rest;
+  if (!text.empty() && text.front() == '[') {
+    const std::size_t close = text.find(']');
+    if (close == std::string::npos) return std::nullopt;
+    out.host = text.substr(1, close - 1);
+    rest = text.substr(close + 1);
+    if (out.host.empty()) return std::nullopt;
+  } else {
+    const std::size_t colon = text.find(':');
+    out.host = text.substr(0, colon);
+    if (colon != std::string::npos) rest = text.substr(colon);
+  }
+  if (rest.empty()) return out.host.empty() ? std::nullopt : std::optional(out);
+  if (rest.front() != ':') return std::nullopt;
+  out.port = rest.substr(1);
+  if (out.port.empty() || out.port.size() > 5 ||
+      !std::all_of(out.port.begin(), out.port.end(), [](char c) { return c >= '0' && c <= '9'; }) ||
+      std::stoi(out.port) > 65535) {
+    return std::nullopt;
+  }
+  return out;
+}
+
+std::string default_socket() {
+  if (const char* named = std::getenv("SEALIFT_SOCKET"); named != nullptr && *named != '\0') return named;
+  const std::string system = "/run/sealift/sealiftd.sock";
+  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
+  if (runtime == nullptr || *runtime == '\0') return system;
+  const std::string mine = std::string(runtime) + "/sealift/sealiftd.sock";
+  struct stat info {};
+  if (::stat(mine.c_str(), &info) == 0) return mine;
+  return ::stat("/run/sealift", &info) == 0 ? system : mine;
+}
+
+void connect_unix(asio::io_context& io, const std::string& path, Connected done) {
+  using Protocol = asio::local::stream_protocol;
+  if (path.size() >= sizeof(sockaddr_un::sun_path)) {
+    asio::post(io, [&io, done = std::move(done)] {
+      done(std::make_error_code(std::errc::filename_too_long), Connection::Socket(io));
+    });
+    return;
+  }
+  auto socket = std::make_shared<Protocol::socket>(io);
+  socket->async_connect(Protocol::endpoint(path), [socket, done = std::move(done)](const std::error_code& error) {
+    done(error, Connection::Socket(std::move(*socket)));
+  });
+}
+
+void watch_liveness(int fd) {
+  const int on = 1;
+  const int idle_s = 5;
+  const int interval_s = 5;
+  const int probes = 3;
+  const unsigned unacked_ms = 20'000;
+  // Best effort: without these options only a dead peer is noticed later.
+  (void)::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+  (void)::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+  (void)::setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+  (void)::setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+  (void)::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked_ms, sizeof(unacked_ms));
+  (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+void connect_tcp(asio::io_context& io, const HostPort& where, Connected done) {
+  using asio::ip::tcp;
+  auto resolver = std::make_shared<tcp::resolver>(io);
+  resolver->async_resolve(
+      where.host, where.port,
+      [&io, resolver, done = std::move(done)](const std::error_code& error, const tcp::resolver::results_type& found) {
+        if (error) return done(error, Connection::Socket(io));
+        auto socket = std::make_shared<tcp::socket>(io);
+        asio::async_connect(*socket, found, [socket, done](const std::error_code& failed, const tcp::endpoint&) {
+          if (!failed) watch_liveness(socket->native_handle());
+          done(failed, Connection::Socket(std::move(*socket)));
+        });
+      });
+}
+
+}  // namespace sealift::daemon
