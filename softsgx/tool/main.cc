@@ -1,0 +1,65 @@
+// The softsgx command: makes, shows and removes software SGX machines, and runs programs on them.
+#include <CLI/CLI.hpp>
+#include <exception>
+
+#include "softsgx/tool/machine_commands.h"
+#include "softsgx/tool/run.h"
+
+namespace {
+
+using namespace softsgx::tool;
+
+void add_create(CLI::App& app, int& status) {
+  auto* command = app.add_subcommand("create", "Make a machine: fresh keys and an empty EPC, in one sparse file");
+  auto a = std::make_shared<CreateArguments>();
+  command->add_option("PATH", a->path, "File to make; /dev/shm is fastest")->required();
+  command->add_option("--epc", a->epc_bytes, "Size of the EPC, e.g. 256M")
+      ->required()
+      ->transform(CLI::AsSizeValue(false));
+  command->add_option("--cpusvn", a->cpusvn, "Security version, hexadecimal, one byte for each component");
+  command->add_option("--section-of", a->section_of, "Share the keys of this machine (an EPC section for a VM)");
+  command->add_option("--xfrm", a->xfrm, "XSAVE components that enclaves may use (default: the host's)");
+  command->callback([a, &status] { status = create_command(*a); });
+}
+
+void add_info(CLI::App& app, int& status) {
+  auto* command = app.add_subcommand("info", "Show a machine; reclaims EPC of processes that are gone");
+  auto a = std::make_shared<InfoArguments>();
+  command->add_option("PATH", a->path, "Machine file")->required();
+  command->add_flag("--json", a->json, "Print JSON");
+  command->callback([a, &status] { status = info_command(*a); });
+}
+
+void add_destroy(CLI::App& app, int& status) {
+  auto* command = app.add_subcommand("destroy", "Remove a machine and its keys, for ever");
+  auto a = std::make_shared<DestroyArguments>();
+  command->add_option("PATH", a->path, "Machine file")->required();
+  command->add_flag("--force", a->force, "Even if processes use it");
+  command->callback([a, &status] { status = destroy_command(*a); });
+}
+
+#ifdef SOFTSGX_HAVE_RUN
+void add_run(CLI::App& app, int& status) {
+  auto* command =
+      app.add_subcommand("run", "Run a program on a machine: softsgx run PATH [OPTIONS] -- PROGRAM [ARGUMENTS]");
+  command->prefix_command();  // the rest is run's own business, --help included
+  command->set_help_flag();
+  command->callback([command, &status] { status = run_command(command->remaining()); });
+}
+#endif
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("softsgx: a software SGX machine");
+  app.require_subcommand(1);
+  int status = 0;
+  add_create(app, status);
+  add_info(app, status);
+  add_destroy(app, status);
+#ifdef SOFTSGX_HAVE_RUN
+  add_run(app, status);
+#endif
+  CLI11_PARSE(app, argc, argv);
+  return status;
+}
