@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <asio/connect.hpp>
@@ -11,7 +12,9 @@
 #include <asio/local/stream_protocol.hpp>
 #include <asio/post.hpp>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 #include <utility>
 
 namespace sealift::daemon {
@@ -68,6 +71,34 @@ void connect_unix(asio::io_context& io, const std::string& path, Connected done)
   socket->async_connect(Protocol::endpoint(path), [socket, done = std::move(done)](const std::error_code& error) {
     done(error, Connection::Socket(std::move(*socket)));
   });
+}
+
+asio::local::stream_protocol::acceptor listen_unix(asio::io_context& io, const std::string& path) {
+  using Protocol = asio::local::stream_protocol;
+  if (path.size() >= sizeof(sockaddr_un::sun_path)) {
+    throw std::system_error(std::make_error_code(std::errc::filename_too_long), path);
+  }
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  if (!parent.empty() && std::filesystem::create_directories(parent)) {
+    std::filesystem::permissions(parent, std::filesystem::perms::owner_all);
+  }
+  Protocol::socket probe(io);
+  std::error_code error;
+  probe.connect(Protocol::endpoint(path), error);
+  if (!error) throw std::system_error(std::make_error_code(std::errc::address_in_use), path);
+  struct stat info {};
+  if (error == asio::error::connection_refused && ::lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) {
+    ::unlink(path.c_str());
+  }
+  Protocol::acceptor acceptor(io);
+  acceptor.open();
+  // bind() makes the file with the umask's rights; nobody else may ever connect to it.
+  const mode_t before = ::umask(0177);
+  acceptor.bind(Protocol::endpoint(path), error);
+  ::umask(before);
+  if (error) throw std::system_error(error, path);
+  acceptor.listen();
+  return acceptor;
 }
 
 void watch_liveness(int fd) {

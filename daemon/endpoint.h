@@ -3,6 +3,7 @@
 
 #include <asio/any_io_executor.hpp>
 #include <asio/io_context.hpp>
+#include <asio/local/stream_protocol.hpp>
 #include <functional>
 #include <optional>
 #include <string>
@@ -29,7 +30,10 @@ using Connected = std::function<void(const std::error_code&, Connection::Socket)
 void connect_unix(asio::io_context& io, const std::string& path, Connected done);
 // Resolves and tries each address. The socket notices a dead peer within about 20 s also when nothing is sent.
 void connect_tcp(asio::io_context& io, const HostPort& where, Connected done);
-// The same for a socket that was accepted.
+// Makes an accepted socket notice a dead peer as well.
 void watch_liveness(int fd);
+// Binds and listens, mode 0600, in a directory that is made (0700) if need be. A socket file nobody answers behind is
+// replaced. Throws std::system_error.
+[[nodiscard]] asio::local::stream_protocol::acceptor listen_unix(asio::io_context& io, const std::string& path);
 
 }  // namespace sealift::daemon

@@ -52,7 +52,9 @@ std::span<std::byte> FrameDecoder::space() {
   return std::span(buffer_).subspan(end_);
 }
 
-void FrameDecoder::filled(std::size_t count) { end_ += std::min(count, buffer_.size() - end_); }
+void FrameDecoder::filled(std::size_t count) {
+  end_ += std::min(count, buffer_.size() - end_);
+}
 
 FrameStatus FrameDecoder::next(wire::Envelope& out) {
   if (broken_ != FrameStatus::kFrame) return broken_;
