@@ -122,6 +122,8 @@ class Agent {
   [[nodiscard]] Errc announce(SessionId session, LinkId link);
   // Asks A_s for the one grant for this session's target.
   [[nodiscard]] Errc request_grant(SessionId session, LinkId link);
+  // Drops what A_t holds of this attempt, its key above all. For when it is over and A_s cannot say so.
+  void forget(const Attempt& attempt);
 
   [[nodiscard]] std::optional<Event> next_event();
   [[nodiscard]] Result<AttemptStatus> attempt_status(const Attempt& attempt);
