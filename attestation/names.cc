@@ -7,6 +7,8 @@ const char* verify_error_name(VerifyError error) noexcept {
   switch (error) {
     case VerifyError::kMalformedQuote:
       return "malformed-quote";
+    case VerifyError::kMalformedCollateral:
+      return "malformed-collateral";
     case VerifyError::kMalformedTcbInfo:
       return "malformed-tcb-info";
     case VerifyError::kMalformedQeIdentity:

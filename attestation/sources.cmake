@@ -6,9 +6,12 @@ set(SEALIFT_ATTESTATION_SOURCES
     collateral.cc
     collateral_json.cc
     crypto.cc
+    evidence.cc
     names.cc
     pck.cc
     quote.cc
+    ratls.cc
+    ratls_identity.cc
     tcb.cc
     trust_anchors.cc
     verify.cc)

@@ -14,6 +14,7 @@ namespace sealift::attestation {
 enum class VerifyError {
   // Documents that do not decode; the cause is a QuoteError, CollateralError, ChainError or PckError.
   kMalformedQuote,
+  kMalformedCollateral,
   kMalformedTcbInfo,
   kMalformedQeIdentity,
   kBadPckExtension,
