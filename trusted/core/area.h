@@ -1,8 +1,8 @@
 // The core area and the enclave's own view of its layout.
 //
 // Everything writable that core owns carries SEALIFT_CORE_DATA, or comes from a library that the build prelinks into
-// core with its writable sections renamed likewise: it lies between sealift_core_begin and sealift_core_end, never enters
-// a checkpoint and is never restored over (design §6.2).
+// core with its writable sections renamed likewise: it lies between sealift_core_begin and sealift_core_end, never
+// enters a checkpoint and is never restored over (design §6.2).
 #pragma once
 
 #include <atomic>
@@ -13,7 +13,7 @@
 #include "migration/messages.h"
 #include "migration/record.h"
 
-#define SEALIFT_CORE_DATA [[gnu::section(".sealift_core_bss")]]
+#define SEALIFT_CORE_DATA [[gnu::section(".bss.sealift_core")]]
 
 extern "C" {
 extern const sealift::EnclaveConfig sealift_config;
@@ -24,10 +24,18 @@ extern std::atomic<std::uint32_t> sealift_gate;                // abi::GateState
 
 namespace sealift::core {
 
-[[nodiscard]] inline const EnclaveConfig& config() noexcept { return sealift_config; }
-[[nodiscard]] inline std::uint64_t base() noexcept { return reinterpret_cast<std::uint64_t>(__ehdr_start); }
-[[nodiscard]] inline std::uint64_t arena_base() noexcept { return base() + config().elrange_size; }
-[[nodiscard]] inline void* at(std::uint64_t offset) noexcept { return reinterpret_cast<void*>(base() + offset); }
+[[nodiscard]] inline const EnclaveConfig& config() noexcept {
+  return sealift_config;
+}
+[[nodiscard]] inline std::uint64_t base() noexcept {
+  return reinterpret_cast<std::uint64_t>(__ehdr_start);
+}
+[[nodiscard]] inline std::uint64_t arena_base() noexcept {
+  return base() + config().elrange_size;
+}
+[[nodiscard]] inline void* at(std::uint64_t offset) noexcept {
+  return reinterpret_cast<void*>(base() + offset);
+}
 [[nodiscard]] inline std::uint8_t* control_slot() noexcept {
   return reinterpret_cast<std::uint8_t*>(arena_base());
 }

@@ -1,5 +1,5 @@
-// Phase 2 of two-phase checkpointing: with no thread running, the control thread seals the enclave's state into records,
-// one a call. docs/format.md is the format.
+// Phase 2 of two-phase checkpointing: with no thread running, the control thread seals the enclave's state into
+// records, one a call. docs/format.md is the format.
 //
 // Core seals into its own scratch and the dispatcher copies out: a tag is never computed over bytes that the host can
 // change meanwhile. A sequence number is sealed once: what gets lost is sent again from the host's copy.
@@ -23,8 +23,8 @@ struct [[gnu::packed]] Aad {
 };
 
 RecordHeader header(Kind kind, std::uint64_t first_page, std::uint32_t page_count, std::uint32_t body_len) noexcept {
-  return {record::kMagic, record::kVersion,    static_cast<std::uint16_t>(kind), instance().sequence,
-          body_len,       page_count, first_page};
+  return {record::kMagic, record::kVersion, static_cast<std::uint16_t>(kind), instance().sequence, body_len,
+          page_count,     first_page};
 }
 
 // Writes header, ciphertext of `body` and tag to io.out. `body` may lie inside io.out's body area.
@@ -59,8 +59,7 @@ bool dump_pages(ControlIo& io) noexcept {
   const std::uint64_t first = next_used_page(d.next_page);
   if (first == kNone) return false;
   const bool zero = page_is_zero(at(first << sgx::kPageShift));
-  const std::uint32_t n =
-      run_length(first, zero, zero ? record::kMaxZeroPagesPerRecord : record::kMaxPagesPerRecord);
+  const std::uint32_t n = run_length(first, zero, zero ? record::kMaxZeroPagesPerRecord : record::kMaxPagesPerRecord);
   d.next_page = first + n;
   if (zero) {
     d.zero_pages += n;
@@ -103,13 +102,17 @@ bool dump_threads(ControlIo& io) noexcept {
   for (; d.next_thread < config().tcs_count; ++d.next_thread) {
     const ThreadBlock& tb = sealift_thread_blocks[d.next_thread];
     const ThreadState state = state_of(tb);
-    // An unbound TCS may carry a claim (thread.cc, bind_thread); without one there is nothing to tell.
+    // An unbound TCS may carry a claim (claim_thread); without one there is nothing to tell.
     if (d.next_thread == abi::kControlTcs || (state == ThreadState::kUnbound && tb.resume_rsp == 0)) continue;
     const bool stash = state == ThreadState::kParked;
     if (len + sizeof(record::ThreadEntry) + sizeof(record::Stash) > record::kMaxBody) break;
-    const record::ThreadEntry entry{
-        d.next_thread, static_cast<std::uint32_t>(state), tb.fsbase, tb.resume_rsp, tb.clear_tid, tb.migrated,
-        stash ? static_cast<std::uint32_t>(sizeof(record::Stash)) : 0u};
+    const record::ThreadEntry entry{d.next_thread,
+                                    static_cast<std::uint32_t>(state),
+                                    tb.fsbase,
+                                    tb.resume_rsp,
+                                    tb.clear_tid,
+                                    tb.migrated,
+                                    stash ? static_cast<std::uint32_t>(sizeof(record::Stash)) : 0u};
     copy(body + len, &entry, sizeof entry);
     len += sizeof entry;
     if (stash) {

@@ -134,28 +134,45 @@ Errc status(ControlIo& io) noexcept {
 
 Errc dispatch(ControlOp op, ControlIo& io) noexcept {
   switch (op) {
-    case ControlOp::kStart: return start(io);
-    case ControlOp::kRestore: return restore(io);
-    case ControlOp::kStatus: return status(io);
-    case ControlOp::kAgentHello: return agent_hello(io);
-    case ControlOp::kAgentConfirm: return agent_confirm(io);
-    case ControlOp::kQuiesce: return quiesce(io);
-    case ControlOp::kDump: return dump(io);
-    case ControlOp::kCancel: return cancel();
-    case ControlOp::kCommit: return commit(io);
-    case ControlOp::kInstallKey: return install_key(io);
-    case ControlOp::kRecord: return restore_record(io);
-    case ControlOp::kReady: return ready(io);
-    case ControlOp::kGrant: return grant(io);
-    case ControlOp::kTicketAgain: return ticket_again(io);
-    case ControlOp::kPrecopyDump: break;
+    case ControlOp::kStart:
+      return start(io);
+    case ControlOp::kRestore:
+      return restore(io);
+    case ControlOp::kStatus:
+      return status(io);
+    case ControlOp::kAgentHello:
+      return agent_hello(io);
+    case ControlOp::kAgentConfirm:
+      return agent_confirm(io);
+    case ControlOp::kQuiesce:
+      return quiesce(io);
+    case ControlOp::kDump:
+      return dump(io);
+    case ControlOp::kCancel:
+      return cancel();
+    case ControlOp::kCommit:
+      return commit(io);
+    case ControlOp::kInstallKey:
+      return install_key(io);
+    case ControlOp::kRecord:
+      return restore_record(io);
+    case ControlOp::kReady:
+      return ready(io);
+    case ControlOp::kGrant:
+      return grant(io);
+    case ControlOp::kTicketAgain:
+      return ticket_again(io);
+    case ControlOp::kPrecopyDump:
+      break;
   }
   return Errc::kBadRequest;
 }
 
 }  // namespace
 
-Instance& instance() noexcept { return *reinterpret_cast<Instance*>(instance_storage); }
+Instance& instance() noexcept {
+  return *reinterpret_cast<Instance*>(instance_storage);
+}
 
 }  // namespace sealift::core
 

@@ -32,10 +32,11 @@ struct OcallResult {
 // First idle of a freshly started ecall thread.
 [[nodiscard]] std::uint64_t idle() noexcept;
 
-// Binds a free TCS to a new thread that continues at `frame` (FRAME_* layout) with FS base `tls`. The TCS number, or
-// kNoFreeTcs. `first`/`last` bound the choice.
-[[nodiscard]] Errc bind_thread(std::uint32_t first, std::uint32_t last, void* frame, std::uint64_t tls,
-                               std::uint64_t clear_tid, std::uint32_t& tcs) noexcept;
+// Claims a free TCS in [first, last) for a new thread that continues at `frame` (FRAME_* layout) with FS base `tls`.
+// No entry finds it before start_thread: the caller can finish what the thread expects to find.
+[[nodiscard]] Errc claim_thread(std::uint32_t first, std::uint32_t last, void* frame, std::uint64_t tls,
+                                std::uint64_t clear_tid, std::uint32_t& tcs) noexcept;
+void start_thread(std::uint32_t tcs) noexcept;
 [[noreturn]] void exit_thread(std::uint64_t futex_word) noexcept;
 
 void set_tls(std::uint64_t fsbase) noexcept;
@@ -52,7 +53,8 @@ void lineage(std::uint8_t (&out)[16]) noexcept;
 extern "C" {
 // One `syscall` of application code: sets regs.rax.
 void sealift_syscall(SyscallRegs& regs);
-// Builds the main thread's stack; returns RSP for `_start`. `argv` is core's copy of `len` bytes of zero-terminated strings.
+// Builds the main thread's stack; returns RSP for `_start`. `argv` is core's copy of `len` bytes of zero-terminated
+// strings.
 std::uint64_t sealift_boot(std::uint64_t stack_top, const char* argv, std::uint64_t len);
 // Bit i: heap page i is in use. In ordinary memory, so that it travels with the pages.
 extern std::uint64_t sealift_heap_map[];

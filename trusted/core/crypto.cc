@@ -29,7 +29,9 @@ static_assert(sizeof(crypto_hash_sha256_state) == 104);
 enum class Level : std::uint8_t { kSse, kAvx2, kVaesAvx512 };
 SEALIFT_CORE_DATA Level level;
 
-const gcm_key_data* data_of(const GcmKey& key) { return reinterpret_cast<const gcm_key_data*>(key.bytes); }
+const gcm_key_data* data_of(const GcmKey& key) {
+  return reinterpret_cast<const gcm_key_data*>(key.bytes);
+}
 
 struct Nonce {
   std::uint8_t bytes[12] = {};
@@ -160,10 +162,12 @@ void cmac(const std::uint8_t (&key)[16], const void* data, std::size_t len, std:
   wipe(subkey, sizeof subkey);
 }
 
-Sha256::Sha256() noexcept { crypto_hash_sha256_init(reinterpret_cast<crypto_hash_sha256_state*>(state_)); }
+Sha256::Sha256() noexcept {
+  crypto_hash_sha256_init(reinterpret_cast<crypto_hash_sha256_state*>(state_));
+}
 void Sha256::add(const void* data, std::size_t len) noexcept {
-  crypto_hash_sha256_update(reinterpret_cast<crypto_hash_sha256_state*>(state_),
-                            static_cast<const std::uint8_t*>(data), len);
+  crypto_hash_sha256_update(reinterpret_cast<crypto_hash_sha256_state*>(state_), static_cast<const std::uint8_t*>(data),
+                            len);
 }
 void Sha256::finish(std::uint8_t (&digest)[32]) noexcept {
   crypto_hash_sha256_final(reinterpret_cast<crypto_hash_sha256_state*>(state_), digest);

@@ -21,7 +21,7 @@ struct Session {
   SessionStep step;
   messages::LocalRole role;
   std::uint8_t secret[32];
-  std::uint8_t key[32];        // our public key; of a target: the instance key
+  std::uint8_t key[32];  // our public key; of a target: the instance key
   std::uint8_t agent_key[32];
   std::uint8_t transcript[32];
   GcmKey out, in;
@@ -47,11 +47,11 @@ struct Instance {
   GcmKey key;                // of the attempt
   std::uint8_t raw_key[32];  // K itself: a source needs it for Prepare alone, and wipes it there
   Session session;
-  Sha256 hash;               // over record headers and tags
+  Sha256 hash;  // over record headers and tags
   std::uint8_t digest[32];
-  std::uint64_t sequence;    // of the next record, sealed or expected
-  Dump dump;                 // a target counts what it received in the same fields
-  bool restored;             // target: the final record was verified
+  std::uint64_t sequence;  // of the next record, sealed or expected
+  Dump dump;               // a target counts what it received in the same fields
+  bool restored;           // target: the final record was verified
   std::uint8_t ticket[messages::kSealedSize<messages::Ticket>];
   bool has_ticket;
   bool ready_sealed;

@@ -1,14 +1,15 @@
 // What the compiler and the linked crypto libraries expect of a C library, so that core needs none.
 //
 // The compiler emits calls to mem*; libsodium's objects also name functions that core never causes to be called (they
-// belong to its allocator, its RNG and its misuse handler). Those are a #UD: reaching one is a bug, and stops the thread.
+// belong to its allocator, its RNG and its misuse handler). Those are a #UD: reaching one is a bug, and stops the
+// thread.
 #include <cstddef>
 #include <cstdint>
 
 #include "trusted/core/memory.h"
 
 namespace {
-[[gnu::section(".sealift_core_bss.errno")]] int errno_slot;
+[[gnu::section(".bss.sealift_core")]] int errno_slot;
 }  // namespace
 
 extern "C" {
@@ -43,12 +44,18 @@ int memcmp(const void* a, const void* b, std::size_t n) {
   return 0;
 }
 
-void __explicit_bzero_chk(void* p, std::size_t n, std::size_t) { sealift::core::wipe(p, n); }  // NOLINT: glibc's name
+void __explicit_bzero_chk(void* p, std::size_t n, std::size_t) {
+  sealift::core::wipe(p, n);
+}  // NOLINT: glibc's name
 
-int* __errno_location() { return &errno_slot; }  // NOLINT: glibc's name
+int* __errno_location() {
+  return &errno_slot;
+}  // NOLINT: glibc's name
 
 #define SEALIFT_UNREACHABLE(name) \
-  [[noreturn]] void name() { __builtin_trap(); }
+  [[noreturn]] void name() {      \
+    __builtin_trap();             \
+  }
 SEALIFT_UNREACHABLE(__assert_fail)
 SEALIFT_UNREACHABLE(__stack_chk_fail)
 SEALIFT_UNREACHABLE(abort)
@@ -70,6 +77,7 @@ SEALIFT_UNREACHABLE(poll)
 SEALIFT_UNREACHABLE(pthread_mutex_lock)
 SEALIFT_UNREACHABLE(pthread_mutex_unlock)
 SEALIFT_UNREACHABLE(read)
+SEALIFT_UNREACHABLE(strerror)
 SEALIFT_UNREACHABLE(sysconf)
 #undef SEALIFT_UNREACHABLE
 

@@ -21,7 +21,9 @@ bool equal_ct(const void* a, const void* b, std::size_t n) noexcept {
   return difference == 0;
 }
 
-void wipe(void* p, std::size_t n) noexcept { fill(p, 0, n); }
+void wipe(void* p, std::size_t n) noexcept {
+  fill(p, 0, n);
+}
 
 bool page_is_zero(const void* p) noexcept {
   const auto* v = static_cast<const __m128i*>(p);

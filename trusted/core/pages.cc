@@ -15,7 +15,9 @@ struct Range {
   std::uint64_t first, end;  // pages
 };
 
-std::uint64_t page_of(std::uint64_t offset) noexcept { return offset >> sgx::kPageShift; }
+std::uint64_t page_of(std::uint64_t offset) noexcept {
+  return offset >> sgx::kPageShift;
+}
 std::uint64_t page_after(std::uint64_t offset) noexcept {
   return (offset + sgx::kPageSize - 1) >> sgx::kPageShift;
 }
@@ -59,7 +61,9 @@ std::uint64_t next_heap_page(std::uint64_t page) noexcept {
   return kNone;
 }
 
-std::uint32_t stacks_end() noexcept { return abi::kFirstEcallTcs + config().ecall_threads; }
+std::uint32_t stacks_end() noexcept {
+  return abi::kFirstEcallTcs + config().ecall_threads;
+}
 
 Range stack(std::uint32_t tcs) noexcept {
   const std::uint64_t first = page_of(stack_offset(config(), tcs));

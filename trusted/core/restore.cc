@@ -29,12 +29,12 @@ Errc check_header(const RecordHeader& h, std::uint64_t len) noexcept {
       return h.page_count != 0 && h.body_len == page_bytes ? Errc::kOk : Errc::kBadLength;
     case Kind::kZeroes:
       return h.page_count != 0 && h.page_count <= record::kMaxZeroPagesPerRecord && h.body_len == 0 ? Errc::kOk
-                                                                                                  : Errc::kBadLength;
+                                                                                                    : Errc::kBadLength;
     case Kind::kThreads:
       return h.page_count == 0 && h.first_page == 0 ? Errc::kOk : Errc::kBadLength;
     case Kind::kFinal:
       return h.page_count == 0 && h.first_page == 0 && h.body_len == sizeof(record::Final) ? Errc::kOk
-                                                                                          : Errc::kBadLength;
+                                                                                           : Errc::kBadLength;
   }
   return Errc::kBadKind;
 }
@@ -74,8 +74,8 @@ Errc place_thread(const record::ThreadEntry& e, const std::uint8_t* stash) noexc
   if (e.tcs == abi::kControlTcs || e.tcs >= config().tcs_count) return Errc::kTooManyThreads;
   ThreadBlock& tb = sealift_thread_blocks[e.tcs];
   const auto state = static_cast<ThreadState>(e.state);
-  const bool known = state == ThreadState::kUnbound || state == ThreadState::kFree ||
-                     state == ThreadState::kStarting || state == ThreadState::kInOcall || state == ThreadState::kParked;
+  const bool known = state == ThreadState::kUnbound || state == ThreadState::kFree || state == ThreadState::kStarting ||
+                     state == ThreadState::kInOcall || state == ThreadState::kParked;
   if (!known || (state == ThreadState::kParked) != (stash != nullptr)) return Errc::kBadLength;
   tb.fsbase = e.fsbase;
   tb.resume_rsp = e.resume_rsp;
@@ -131,11 +131,16 @@ Errc check_final(const record::Final& f) noexcept {
 
 Errc place(const RecordHeader& h, const std::uint8_t* body) noexcept {
   switch (static_cast<Kind>(h.kind)) {
-    case Kind::kPages: return place_pages(h, body);
-    case Kind::kZeroes: return place_zeroes(h);
-    case Kind::kArena: return place_arena(h, body);
-    case Kind::kThreads: return place_threads(h, body);
-    case Kind::kFinal: return check_final(*reinterpret_cast<const record::Final*>(body));
+    case Kind::kPages:
+      return place_pages(h, body);
+    case Kind::kZeroes:
+      return place_zeroes(h);
+    case Kind::kArena:
+      return place_arena(h, body);
+    case Kind::kThreads:
+      return place_threads(h, body);
+    case Kind::kFinal:
+      return check_final(*reinterpret_cast<const record::Final*>(body));
   }
   return Errc::kBadKind;
 }

@@ -5,6 +5,7 @@
 #include "trusted/core/instance.h"
 #include "trusted/core/leaves.h"
 #include "trusted/core/memory.h"
+#include "trusted/core/report.h"
 
 namespace sealift::core {
 namespace {
@@ -28,19 +29,6 @@ void bind(LocalRole role, const std::uint8_t (&sender)[32], const std::uint8_t (
   hash.finish(digest);
   fill(out.bytes, 0, sizeof out.bytes);
   copy(out.bytes, digest, sizeof digest);
-}
-
-// A REPORT aimed at this enclave on this machine: its MAC verifies under our report key.
-bool verify_report(const sgx::Report& report) noexcept {
-  sgx::Keyrequest request{};
-  request.keyname = sgx::KeyName::kReport;
-  copy(request.keyid, report.keyid, sizeof request.keyid);
-  Key128 key;
-  ScopedWipe wipe_key(key);
-  if (egetkey(request, key) != 0) return false;
-  std::uint8_t mac[16];
-  cmac(key.bytes, &report.body, sizeof report.body, mac);
-  return equal_ct(mac, report.mac, sizeof mac);
 }
 
 // The agent must be the one that the measured manifest pins, and not under a debugger.
@@ -113,14 +101,6 @@ Errc begin_attempt() noexcept {
 }
 
 }  // namespace
-
-void own_report(sgx::ReportBody& out) noexcept {
-  alignas(512) static constexpr sgx::Targetinfo kNobody{};
-  alignas(512) AlignedReport report;
-  alignas(128) const ReportData none{};
-  ereport(kNobody, none, report);
-  copy(&out, &report.report.body, sizeof out);
-}
 
 void forget_attempt() noexcept {
   Instance& me = instance();

@@ -14,7 +14,9 @@ void sealift_stage1(sealift::core::ThreadBlock& tb, std::uint64_t request);
 namespace sealift::core {
 namespace {
 
-std::uint64_t address(const std::uint8_t* label) noexcept { return reinterpret_cast<std::uint64_t>(label); }
+std::uint64_t address(const std::uint8_t* label) noexcept {
+  return reinterpret_cast<std::uint64_t>(label);
+}
 
 // SSA[0] of this thread's TCS. Not the host's to choose: OSSA is measured.
 struct Frame {
@@ -36,7 +38,9 @@ void answer(ThreadBlock& tb, abi::Exit reason, std::uint64_t a = 0, std::uint64_
   tb.answer_c = c;
 }
 
-void refuse(ThreadBlock& tb, Errc e) noexcept { answer(tb, abi::Exit::kRefused, static_cast<std::uint64_t>(e)); }
+void refuse(ThreadBlock& tb, Errc e) noexcept {
+  answer(tb, abi::Exit::kRefused, static_cast<std::uint64_t>(e));
+}
 
 void park(ThreadBlock& tb, const Frame& f) noexcept {
   f.gpr.exitinfo = 0;  // EXITINFO is evidence only once

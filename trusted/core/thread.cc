@@ -33,7 +33,9 @@ Returned leave(abi::Exit reason, std::uint64_t a, std::uint64_t b, ThreadState s
   return r;
 }
 
-std::uint64_t clamp(std::uint64_t bytes) noexcept { return bytes < slot_bytes() ? bytes : slot_bytes(); }
+std::uint64_t clamp(std::uint64_t bytes) noexcept {
+  return bytes < slot_bytes() ? bytes : slot_bytes();
+}
 
 }  // namespace
 
@@ -48,8 +50,12 @@ bool gate_move(abi::GateState from, abi::GateState to) noexcept {
   return sealift_gate.compare_exchange_strong(expected, static_cast<std::uint32_t>(to), std::memory_order_seq_cst);
 }
 
-std::uint8_t* slot() noexcept { return control_slot() + abi::slot_offset(current_block().index, slot_bytes()); }
-std::uint64_t slot_bytes() noexcept { return config().slot_bytes; }
+std::uint8_t* slot() noexcept {
+  return control_slot() + abi::slot_offset(current_block().index, slot_bytes());
+}
+std::uint64_t slot_bytes() noexcept {
+  return config().slot_bytes;
+}
 std::uint8_t* futex_words() noexcept {
   return control_slot() + abi::futex_offset(config().tcs_count, slot_bytes());
 }
@@ -72,12 +78,11 @@ std::uint64_t idle() noexcept {
   return clamp(leave(abi::Exit::kOcall, static_cast<std::uint64_t>(abi::OcallOp::kIdle), 0, ThreadState::kFree).rsi);
 }
 
-Errc bind_thread(std::uint32_t first, std::uint32_t last, void* frame, std::uint64_t tls, std::uint64_t clear_tid,
-                 std::uint32_t& tcs) noexcept {
+Errc claim_thread(std::uint32_t first, std::uint32_t last, void* frame, std::uint64_t tls, std::uint64_t clear_tid,
+                  std::uint32_t& tcs) noexcept {
   for (std::uint32_t i = first; i < last && i < config().tcs_count; ++i) {
     ThreadBlock& tb = sealift_thread_blocks[i];
-    // Claimed by `resume_rsp` (0 while unbound) and filled in before Starting is published, so that no entry finds a
-    // half-written block. A checkpoint between the two carries the claim (checkpoint.cc).
+    // `resume_rsp` is the claim (0 while unbound). A checkpoint between claim and start carries it (checkpoint.cc).
     std::uint64_t unclaimed = 0;
     if (state_of(tb) != ThreadState::kUnbound) continue;
     if (!__atomic_compare_exchange_n(&tb.resume_rsp, &unclaimed, reinterpret_cast<std::uint64_t>(frame), false,
@@ -87,11 +92,14 @@ Errc bind_thread(std::uint32_t first, std::uint32_t last, void* frame, std::uint
     tb.fsbase = tls;
     tb.clear_tid = clear_tid;
     tb.migrated = 0;
-    publish(tb, ThreadState::kStarting);
     tcs = i;
     return Errc::kOk;
   }
   return Errc::kNoFreeTcs;
+}
+
+void start_thread(std::uint32_t tcs) noexcept {
+  publish(sealift_thread_blocks[tcs], ThreadState::kStarting);
 }
 
 void exit_thread(std::uint64_t futex_word) noexcept {
@@ -103,8 +111,12 @@ void set_tls(std::uint64_t fsbase) noexcept {
   asm volatile("wrfsbase %0" : : "r"(fsbase));
 }
 
-void set_clear_tid(std::uint64_t address) noexcept { current_block().clear_tid = address; }
-std::uint32_t thread_index() noexcept { return current_block().index; }
+void set_clear_tid(std::uint64_t address) noexcept {
+  current_block().clear_tid = address;
+}
+std::uint32_t thread_index() noexcept {
+  return current_block().index;
+}
 
 std::uint64_t enosys(std::uint64_t number) noexcept {
   instance().enosys.fetch_add(1, std::memory_order_relaxed);
@@ -112,7 +124,11 @@ std::uint64_t enosys(std::uint64_t number) noexcept {
   return static_cast<std::uint64_t>(-38);
 }
 
-std::uint64_t epoch() noexcept { return instance().epoch; }
-void lineage(std::uint8_t (&out)[16]) noexcept { copy(out, instance().lineage, sizeof out); }
+std::uint64_t epoch() noexcept {
+  return instance().epoch;
+}
+void lineage(std::uint8_t (&out)[16]) noexcept {
+  copy(out, instance().lineage, sizeof out);
+}
 
 }  // namespace sealift::core

@@ -33,7 +33,7 @@ struct alignas(sgx::kPageSize) ThreadBlock {
   std::uint64_t fsbase;              // the bound thread's TLS
   std::uint64_t exit0_rip, exit0_rsp, exit0_rbp;
   std::uint64_t exit1_rip, exit1_rsp, exit1_rbp;
-  std::uint64_t clear_tid;           // address that thread exit clears and wakes; 0: none
+  std::uint64_t clear_tid;                                    // address that thread exit clears and wakes; 0: none
   std::uint64_t answer_reason, answer_a, answer_b, answer_c;  // stage 1's answer, picked up by the exit code
   std::uint8_t scratch[TB_SCRATCH_TOP - 120];
   std::uint8_t gap[4096 - TB_SCRATCH_TOP];

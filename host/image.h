@@ -1,0 +1,80 @@
+// An enclave image: the ELF file that `sealift sign` prepared, seen as the pages to add.
+//
+// Signer and loader walk the same pages in the same order, so that the MRENCLAVE in SIGSTRUCT is the one the CPU gets.
+// The file is the host's and may be corrupt: every offset is checked, and errors say what is wrong with it.
+#pragma once
+
+#include <elf.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "host/error.h"
+#include "migration/config.h"
+#include "sgx/arch.h"
+
+namespace sealift::host {
+
+// `count` pages from `offset` on, all with the same SECINFO. `data` is empty for zero pages, else count pages long.
+struct PageRun {
+  std::uint64_t offset;
+  std::uint64_t count;
+  std::uint64_t secinfo_flags;
+  bool measure;  // EEXTEND the contents
+  std::span<const std::uint8_t> data;
+};
+
+class Image {
+ public:
+  // Reads and checks the whole file. Throws Error(kMalformedCall …) with the path and the fault.
+  static Image load(const std::string& path);
+  explicit Image(std::vector<std::uint8_t> bytes, std::string name);
+
+  [[nodiscard]] const EnclaveConfig& config() const;
+  [[nodiscard]] const sgx::Sigstruct& sigstruct() const;
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+
+  // For the signer.
+  [[nodiscard]] EnclaveConfig& config();
+  [[nodiscard]] sgx::Sigstruct& sigstruct();
+  [[nodiscard]] std::uint64_t symbol(const std::string& name) const;  // value; throws when absent
+  [[nodiscard]] std::uint64_t image_size() const;                     // end of the last segment, page-aligned
+  struct Section {
+    std::uint64_t vaddr, size;
+    std::span<std::uint8_t> bytes;
+  };
+  [[nodiscard]] std::vector<Section> executable_sections();
+  struct Function {
+    std::uint64_t vaddr, size;
+  };
+  [[nodiscard]] std::vector<Function> functions() const;
+  [[nodiscard]] std::span<const std::uint8_t> bytes() const noexcept { return bytes_; }
+
+  // The enclave's pages in EADD order, TCSs included. Needs a configuration.
+  void for_each_run(const std::function<void(const PageRun&)>& visit) const;
+  [[nodiscard]] std::uint64_t page_count() const;
+
+  // Throws unless the configuration is complete and consistent with the image.
+  void check_config() const;
+
+ private:
+  [[nodiscard]] const Elf64_Ehdr& header() const;
+  [[nodiscard]] std::span<const Elf64_Phdr> segments() const;
+  [[nodiscard]] std::span<const Elf64_Shdr> sections() const;
+  [[nodiscard]] const Elf64_Shdr& section(const std::string& name) const;
+  [[nodiscard]] std::span<const std::uint8_t> range(std::uint64_t offset, std::uint64_t size, const char* what) const;
+  void bound(std::uint64_t offset, std::uint64_t size, const char* what) const;
+  void check_elf() const;
+  void visit_segments(const std::function<void(const PageRun&)>& visit) const;
+  void visit_threads(const std::function<void(const PageRun&)>& visit) const;
+  [[noreturn]] void corrupt(const std::string& why) const;
+
+  std::vector<std::uint8_t> bytes_;
+  std::string name_;
+};
+
+}  // namespace sealift::host

@@ -1,0 +1,36 @@
+// sealift-sign: what the build calls. `sealift sign` is the same with help for people.
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+
+#include "host/sign.h"
+
+int main(int argc, char** argv) {
+  using namespace sealift::host;
+  if (argc == 3 && std::string(argv[1]) == "--new-key") {
+    try {
+      generate_key(argv[2]);
+      return 0;
+    } catch (const Error& e) {
+      std::fprintf(stderr, "sealift-sign: %s\n", e.what());
+      return 1;
+    }
+  }
+  if (argc != 5) {
+    std::fprintf(stderr, "usage: sealift-sign ELF MANIFEST KEY OUTPUT | sealift-sign --new-key KEY\n");
+    return 2;
+  }
+  try {
+    std::ifstream in(argv[1], std::ios::binary);
+    if (!in) throw Error(sealift::Errc::kWrongEnclave, std::string(argv[1]) + ": cannot read the linked image");
+    Image image({std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()}, argv[1]);
+    sign(image, load_manifest(argv[2]), argv[3]);
+    std::ofstream out(argv[4], std::ios::binary);
+    out.write(reinterpret_cast<const char*>(image.bytes().data()), static_cast<std::streamsize>(image.bytes().size()));
+    if (!out.flush()) throw Error(sealift::Errc::kWrongEnclave, std::string(argv[4]) + ": cannot write the enclave");
+  } catch (const Error& e) {
+    std::fprintf(stderr, "sealift-sign: %s\n", e.what());
+    return 1;
+  }
+  return 0;
+}

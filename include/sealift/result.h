@@ -1,0 +1,4 @@
+// The public name of sealift::Result and sealift::Errc.
+#pragma once
+
+#include "migration/result.h"
