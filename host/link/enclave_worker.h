@@ -1,0 +1,71 @@
+// EnclaveWorker: performs, in order and on a thread of its own, what the daemon asks of one enclave.
+//
+// Threads: every method is called on the link's thread; the ControlPort is called on the worker's, but for status().
+#pragma once
+
+#include <asio/thread_pool.hpp>
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "daemon/connection.h"
+#include "host/link/control_port.h"
+#include "host/link/daemon_link.h"
+
+namespace sealift::host {
+
+class EnclaveWorker {
+ public:
+  using Send = std::function<void(std::function<void()>)>;  // runs something on the link's thread
+
+  EnclaveWorker(std::uint64_t id, EnclaveInfo info, ControlPort& port, std::string adopt_token, Send on_link_thread);
+  // Waits for the call that is under way; drops what is queued.
+  ~EnclaveWorker();
+  EnclaveWorker(const EnclaveWorker&) = delete;
+  EnclaveWorker& operator=(const EnclaveWorker&) = delete;
+
+  [[nodiscard]] wire::Register registration() const;
+  // A message for this enclave from the daemon at the other end of `from`.
+  void handle(const std::shared_ptr<daemon::Connection>& from, wire::Envelope& message);
+  void connection_lost();
+
+ private:
+  using Peer = std::weak_ptr<daemon::Connection>;
+  // What must happen to the enclave if the daemon goes.
+  enum class Part { kNone, kSource, kCommitted, kTarget, kRestored };
+
+  void control(const Peer& from, const wire::Envelope& message);
+  void after_control(abi::ControlOp op, Errc error, const std::vector<std::byte>& out);
+  void dump(const Peer& from, std::uint32_t window, std::uint64_t generation);
+  [[nodiscard]] bool wait_for_credit(std::uint32_t window, std::uint64_t sent, std::uint64_t generation);
+  void take_record(const Peer& from, const std::string& record, std::uint64_t generation);
+  void release(const wire::Release& release);
+  void give_up();
+  void stop_stream();
+  void notify(const Peer& to, wire::Envelope message);
+  void reply(const Peer& to, std::uint64_t id, Errc error, const std::vector<std::byte>& out = {});
+
+  const std::uint64_t id_;
+  const EnclaveInfo info_;
+  ControlPort& port_;
+  const Send on_link_thread_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::string adopt_token_;          // until it is granted
+  std::string enclave_hello_;        // of the attempt under way
+  std::uint64_t credits_ = 0;        // records that the daemon has taken
+  std::uint64_t generation_ = 1;     // of the stream: what was started under an older one stops
+  Part part_ = Part::kNone;          // worker's thread writes
+  std::uint64_t records_taken_ = 0;  // worker's thread only, as the next
+  std::uint64_t taking_generation_ = 0;
+  Errc record_error_ = Errc::kOk;
+
+  asio::thread_pool thread_{1};  // last: its thread uses all of the above
+};
+
+}  // namespace sealift::host
