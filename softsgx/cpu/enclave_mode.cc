@@ -1,0 +1,98 @@
+#include "softsgx/cpu/enclave_mode.h"
+
+#include "softsgx/cpu/context.h"
+#include "softsgx/cpu/platform.h"
+#include "softsgx/cpu/xsave_layout.h"
+
+namespace softsgx {
+
+Processor g_processor;
+
+namespace {
+
+const XsaveLayout& layout() noexcept {
+  static const XsaveLayout host = XsaveLayout::detect();
+  return host;
+}
+
+std::uint64_t active_xfrm(const ThreadRecord& r) noexcept {
+  return g_processor.machine->secs(r.lp.secs).attributes.xfrm;
+}
+
+std::uint64_t fs_base() noexcept {
+  std::uint64_t v;
+  asm volatile("rdfsbase %0" : "=r"(v));
+  return v;
+}
+
+std::uint64_t gs_base() noexcept {
+  std::uint64_t v;
+  asm volatile("rdgsbase %0" : "=r"(v));
+  return v;
+}
+
+Registers load(const ucontext_t& context, const ThreadRecord& r) noexcept {
+  Registers regs;
+  read_registers(context, regs);
+  regs.fsbase = r.lp.enclave_mode ? r.enclave_fsbase : fs_base();
+  regs.gsbase = r.lp.enclave_mode ? r.enclave_gsbase : gs_base();
+  regs.xcr0 = g_processor.xcr0;
+  return regs;
+}
+
+// entry.S loads the bases: the enclave's when it leaves to enclave mode; the host's are loaded already.
+void store(const Registers& regs, ucontext_t& context, ThreadRecord& r) noexcept {
+  write_registers(regs, context);
+  if (r.lp.enclave_mode) {
+    r.enclave_fsbase = regs.fsbase;
+    r.enclave_gsbase = regs.gsbase;
+  }
+}
+
+bool bytes_are(const ucontext_t& context, std::initializer_list<unsigned char> expected) noexcept {
+  const auto* p = reinterpret_cast<const volatile unsigned char*>(rip(context));
+  for (const unsigned char byte : expected) {  // in order: the next byte may lie on an unmapped page
+    if (*p++ != byte) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool at_enclu(const ucontext_t& context) noexcept {
+  return bytes_are(context, {0x0f, 0x01, 0xd7});
+}
+
+bool at_cpuid(const ucontext_t& context) noexcept {
+  return bytes_are(context, {0x0f, 0xa2});
+}
+
+Leaf execute_enclu(ucontext_t& context, ThreadRecord& r) noexcept {
+  const bool was_inside = r.lp.enclave_mode;
+  Registers regs = load(context, r);
+  if (!was_inside) {
+    r.host_fsbase = regs.fsbase;
+    r.host_gsbase = regs.gsbase;
+  }
+  const bool resumes =
+      !was_inside && static_cast<std::uint32_t>(regs.rax) == static_cast<std::uint32_t>(sgx::Enclu::kEresume);
+  XsaveImage image;
+  const Leaf leaf = enclu::execute(*g_processor.machine, g_processor.platform->address_space(), r.lp, regs, image);
+  if (leaf.faulted()) return leaf;
+  store(regs, context, r);
+  if (resumes && r.lp.enclave_mode) layout().from_intel(image, active_xfrm(r), xsave_image(context));
+  return leaf;
+}
+
+void asynchronous_exit(ucontext_t& context, ThreadRecord& r, const enclu::AexEvent& event) noexcept {
+  const std::uint64_t xfrm = active_xfrm(r);
+  Registers regs = load(context, r);
+  // The trap flag is ours (single_step.h); in production enclaves hardware hides the program's as well.
+  XsaveImage image;
+  layout().to_intel(xsave_image(context), image);
+  enclu::aex(*g_processor.machine, r.lp, regs, image, event);
+  store(regs, context, r);
+  layout().from_intel(image, xfrm, xsave_image(context));
+}
+
+}  // namespace softsgx

@@ -1,0 +1,51 @@
+// What the CPU layer keeps for one host thread, at the base of the thread's alternate signal stack.
+//
+// Rules.
+//  1. Only its own thread, or that thread's signal handler, writes a record; `in_enclave`, `tid` and `generation` may
+//     be read by any thread.
+//  2. The assembly prologue (entry.S) reaches the record by masking RSP: no TLS, because FS base is the enclave's then.
+//  3. Handlers run with every signal blocked, so a record is never seen half changed by a nested handler.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+
+#include "softsgx/isa/leaf.h"
+
+namespace softsgx {
+
+inline constexpr std::size_t kSlotBytes = 128 * 1024;  // record and alternate stack; entry.S has the same number
+inline constexpr std::size_t kRecordBytes = 4096;
+
+// Values of the Syscall User Dispatch selector (<linux/prctl.h>).
+inline constexpr std::uint8_t kSyscallsAllowed = 0;
+inline constexpr std::uint8_t kSyscallsTrapped = 1;
+
+struct alignas(64) ThreadRecord {
+  // --- Read and written by entry.S. ---
+  std::uint64_t host_fsbase = 0;
+  std::uint64_t host_gsbase = 0;
+  std::uint64_t enclave_fsbase = 0;
+  std::uint64_t enclave_gsbase = 0;
+  std::atomic<std::uint32_t> in_enclave = 0;  // mirrors lp.enclave_mode while no handler of this thread runs
+  std::uint8_t selector = kSyscallsAllowed;
+
+  // --- C++ only. ---
+  bool dispatch_armed = false;                  // Syscall User Dispatch is on in this thread
+  std::atomic<EpcIndex> active_secs = kNotEpc;  // mirrors lp.secs
+  std::atomic<pid_t> tid = 0;                   // 0: the slot is free
+  std::uint64_t last_fault = 0;                 // address and …
+  std::uint32_t fault_repeats = 0;  // … how often in a row it was "resolved": a loop means a bug, see trap.cc
+  stack_t program_stack{};          // the program's own alternate stack (sigaltstack is virtual)
+  LogicalProcessor lp;
+};
+static_assert(sizeof(ThreadRecord) <= kRecordBytes);
+static_assert(offsetof(ThreadRecord, host_fsbase) == 0 && offsetof(ThreadRecord, host_gsbase) == 8);
+static_assert(offsetof(ThreadRecord, enclave_fsbase) == 16 && offsetof(ThreadRecord, enclave_gsbase) == 24);
+static_assert(offsetof(ThreadRecord, in_enclave) == 32 && offsetof(ThreadRecord, selector) == 36);
+
+}  // namespace softsgx

@@ -1,0 +1,84 @@
+// The process's enclave files: which descriptor is which enclave, and the CPU layer's view of all of them.
+//
+// A descriptor is a memfd and known by its inode, so dup, fork and SCM_RIGHTS within the process need no bookkeeping.
+// Enclaves are created and found under a lock, and never freed, so that fault handlers can walk them without one.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "softsgx/cpu/platform.h"
+#include "softsgx/driver/enclave.h"
+
+namespace softsgx {
+
+enum class DeviceNode { kNone, kEnclave, kProvision };
+// Which of our device nodes a path names.
+[[nodiscard]] DeviceNode device_node(const char* path) noexcept;
+
+class Devices final : public Platform, private AddressSpace {
+ public:
+  static constexpr std::size_t kMaxEnclaves = 4096;  // alive at one time in one process
+
+  explicit Devices(Machine& machine);
+
+  // open(2) of a node: a descriptor or -errno.
+  long open(DeviceNode node, int flags);
+  // The enclave behind a descriptor, or null. Cheap while the process has no enclave.
+  [[nodiscard]] Enclave* find(int fd);
+  [[nodiscard]] bool is_provision(int fd);
+  // After close(fd) of `e`'s descriptor: finds out whether another one is left.
+  void after_close(Enclave& e);
+
+  // Calls `visit(Enclave&)` for every enclave with a mapping that may touch the range. Lock-free.
+  template <typename Visit>
+  void for_each_touching(const Range& range, Visit&& visit) {
+    for (std::size_t i = 0; i < count_.load(std::memory_order_acquire); ++i) {
+      Enclave& e = *slots_[i].enclave;
+      if (!e.hull().intersect(range).empty()) visit(e);
+    }
+  }
+  [[nodiscard]] bool touches(const Range& range) {
+    bool any = false;
+    for_each_touching(range, [&](Enclave&) { any = true; });
+    return any;
+  }
+  // fork: the lock must not be held by a thread that the child does not have.
+  void before_fork() { lock_.lock(); }
+  void after_fork() { lock_.unlock(); }
+
+  // Platform.
+  [[nodiscard]] const AddressSpace& address_space() const noexcept override { return *this; }
+  FaultAnswer page_fault(std::uint64_t address, std::uint32_t access) noexcept override;
+  void rights_changed(std::uint64_t address) noexcept override;
+
+ private:
+  struct Identity {
+    std::uint64_t device = 0, inode = 0;
+    friend bool operator==(const Identity&, const Identity&) = default;
+  };
+  struct Slot {
+    std::unique_ptr<Enclave> enclave;
+    Identity identity;  // {0, 0}: not open
+  };
+  static bool identify(int fd, Identity& out) noexcept;
+  [[nodiscard]] EpcIndex epc_page(std::uint64_t linaddr) const noexcept override;
+  Slot* free_slot();
+
+  Machine& machine_;
+  const Owner owner_;
+  std::mutex lock_;
+  std::array<Slot, kMaxEnclaves> slots_;
+  std::atomic<std::size_t> count_ = 0;
+  std::atomic<bool> any_provision_ = false;
+  Identity provision_;  // all opens of the node share one inode
+  int provision_fd_ = -1;
+};
+
+// The process's devices; set by the preload library before anything else runs.
+extern Devices* g_devices;
+
+}  // namespace softsgx

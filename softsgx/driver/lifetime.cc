@@ -1,0 +1,44 @@
+// When an enclave's EPC pages go: with the last descriptor and the last mapping (Linux: sgx_encl_release).
+#include "softsgx/driver/enclave.h"
+
+namespace softsgx {
+
+void Enclave::closed() {
+  {
+    Locked locked(*this);
+    open_ = false;
+  }
+  release_if_unused();
+}
+
+bool Enclave::in_use() {
+  Locked locked(*this);
+  return open_ || !vmas_.empty() || created_;
+}
+
+void Enclave::release_if_unused() {
+  Locked locked(*this);
+  if (open_ || !vmas_.empty() || !created_) return;
+  // No mapping is left, so no thread can go on inside: it faults and leaves. One that has not yet keeps its pages
+  // (EREMOVE answers SGX_ENCLAVE_ACT), until somebody calls again.
+  bool all = true;
+  for (std::uint64_t i = 0; i < table_.pages(); ++i) {
+    const EpcIndex epc = table_.page(i);
+    if (epc == kNotEpc) continue;
+    if (!encls::eremove(machine_, epc).ok()) {
+      all = false;
+      continue;
+    }
+    table_.remove(i);
+    machine_.release(epc, 1);
+  }
+  if (!all || !encls::eremove(machine_, secs_).ok()) return;
+  machine_.release(secs_, 1);
+  secs_ = kNotEpc;
+  table_.clear();
+  base_ = size_ = attributes_ = 0;
+  attributes_allowed_ = kUnprivilegedAttributes;
+  created_ = initialized_ = false;
+}
+
+}  // namespace softsgx
