@@ -160,11 +160,9 @@ void Endpoint::read_plain() {
   while (SSL_read_ex(ssl_.get(), buffer.data(), buffer.size(), &size) == 1) {
     plain_.insert(plain_.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(size));
   }
-  if (SSL_get_shutdown(ssl_.get()) & SSL_RECEIVED_SHUTDOWN) {
-    if (phase_ == Phase::kOpen) phase_ = Phase::kClosed;
-    return;
-  }
-  fail_from_ssl(0);
+  // Not SSL_get_shutdown: libssl sets SSL_RECEIVED_SHUTDOWN for a fatal alert, too.
+  if (SSL_get_error(ssl_.get(), 0) != SSL_ERROR_ZERO_RETURN) return fail_from_ssl(0);
+  if (phase_ == Phase::kOpen) phase_ = Phase::kClosed;
 }
 
 void Endpoint::fail(RatlsError error, int cause) {
