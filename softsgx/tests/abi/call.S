@@ -11,6 +11,8 @@
 #define CS_OUT_RAX 48
 #define CS_OUT_RBX 56
 #define CS_OUT_RCX 64
+#define CS_OUT_FLAGS 72
+#define RFLAGS_AC 0x40000
 
 	.text
 // int abi_call(CallState*): 0 after EEXIT, 1 at the AEP, 2 if `abi_call_fixup` was made the RIP by a signal handler.
@@ -35,6 +37,8 @@ abi_call_enclu:
 	.byte 0x0f, 0x01, 0xd7
 	mov -48(%rbp), %rcx
 	mov %rdi, CS_OUT_RDI(%rcx)
+	pushfq
+	pop CS_OUT_FLAGS(%rcx)
 	xor %eax, %eax
 	jmp 1f
 abi_call_aep:
@@ -46,7 +50,11 @@ abi_call_aep:
 	jmp 1f
 abi_call_fixup:
 	mov $2, %eax
-1:	mov -8(%rbp), %rbx
+1:	pushfq
+	andl $~RFLAGS_AC, (%rsp)
+	popfq
+	cld
+	mov -8(%rbp), %rbx
 	mov -16(%rbp), %r12
 	mov -24(%rbp), %r13
 	mov -32(%rbp), %r14

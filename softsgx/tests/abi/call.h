@@ -7,7 +7,7 @@
 
 struct CallState {
   std::uint64_t leaf, tcs, rdi, rsi, rdx;
-  std::uint64_t out_rdi, out_rax, out_rbx, out_rcx;
+  std::uint64_t out_rdi, out_rax, out_rbx, out_rcx, out_flags;
 };
 extern "C" {
 int abi_call(CallState* state);
@@ -21,7 +21,7 @@ enum Outcome { kExited = 0, kAtAep = 1, kFixedUp = 2 };
 // One ENCLU; `state` tells what came back.
 inline Outcome enclu(CallState& state, sgx::Enclu leaf, std::uint64_t tcs, std::uint64_t rdi = 0, std::uint64_t rsi = 0,
                      std::uint64_t rdx = 0) {
-  state = {static_cast<std::uint64_t>(leaf), tcs, rdi, rsi, rdx, 0, 0, 0, 0};
+  state = {static_cast<std::uint64_t>(leaf), tcs, rdi, rsi, rdx, 0, 0, 0, 0, 0};
   return static_cast<Outcome>(abi_call(&state));
 }
 

@@ -82,7 +82,7 @@ long enclave_main(uint64_t function, uint64_t a, uint64_t b) {
     case kExecute:
       return ((long (*)(void))a)();
     case kRflags:
-      __asm__ volatile("pushfq\n\torl $0x40400, (%%rsp)\n\tpopfq\n\tud2\n\tcld\n\tpushfq\n\tandl $~0x40000, (%%rsp)\n\tpopfq" ::: "memory", "cc");
+      __asm__ volatile("pushfq; orl $0x40400, (%%rsp); popfq" ::: "memory", "cc");
       return 0;
     case kSum:
       return sum((long)a);

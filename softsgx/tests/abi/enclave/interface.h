@@ -18,7 +18,7 @@ enum Function {
   kPushOnHost,    /* writes b below the host's stack pointer and moves it: see user handler */
   kSetBases,      /* FS base = a, GS base unchanged; then spins until *b != 0; FS base */
   kExecute,       /* calls a */
-  kRflags,        /* sets RFLAGS.AC and DF, then faults by ud2 */
+  kRflags,        /* leaves with RFLAGS.AC and DF set */
   kSum,           /* runs ~1000 instructions and sums */
 };
 
