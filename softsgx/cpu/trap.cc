@@ -145,7 +145,10 @@ void page_fault(const Trap& t, std::uint64_t address, std::uint32_t access, std:
       exception(t, sgx::vector::kPf, pfec::kUser | access, address, BUS_ADRERR);
       return;
     case FaultAnswer::kNotOurs:
-      if (!inside(t.record)) return deliver_to_program(t.info, t.context, t.record);
+      // The program's own fault: what the kernel said stands. (A leaf's operand has no kernel's word for it.)
+      if (!inside(t.record) && trap_number(t.context) == sgx::vector::kPf) {
+        return deliver_to_program(t.info, t.context, t.record);
+      }
       exception(t, sgx::vector::kPf, native_error, address, t.info.si_signo == SIGBUS ? BUS_ADRERR : t.info.si_code);
       return;
   }
