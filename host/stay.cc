@@ -1,0 +1,146 @@
+#include "host/stay.h"
+
+#include <chrono>
+#include <cstdio>
+
+#include "host/enclu.h"
+#include "host/signals.h"
+#include "sgx/arch.h"
+
+namespace sealift::host {
+namespace {
+
+struct Context {
+  Entries* entries;
+  std::uint32_t tcs;
+};
+
+// A kick that arrives between the check and ERESUME is lost, on silicon as here, so kicks are repeated.
+constexpr std::chrono::milliseconds kKickAgain{2};
+
+std::string crash_line(const Reply& r) {
+  char text[128];
+  std::snprintf(text, sizeof text, "the enclave raised exception %u at image offset 0x%llx: it cannot go on",
+                static_cast<unsigned>(r.a & sgx::exitinfo::kVectorMask), static_cast<unsigned long long>(r.b));
+  return text;
+}
+
+Reply reply_from(const Stay& s) {
+  return {static_cast<abi::Exit>(s.rdi), s.rsi, s.rdx, s.r8};
+}
+
+}  // namespace
+
+void Entries::run(std::uint32_t tcs, Stay& stay) {
+  Slot& slot = slots_[tcs];
+  const std::lock_guard exclusive(slot.entry);
+  {
+    const std::lock_guard lock(slot.kick);
+    slot.thread = pthread_self();
+    slot.inside = true;
+  }
+  sealift_enclu(&stay);
+  {
+    const std::lock_guard lock(slot.kick);
+    slot.inside = false;
+  }
+  note_parking();
+}
+
+void Entries::kick_all() {
+  for (Slot& slot : slots_) {
+    const std::lock_guard lock(slot.kick);
+    if (slot.inside) kick(slot.thread);
+  }
+}
+
+void Entries::note_parking() {
+  parked_.fetch_add(1);
+  if (!gate_.quiescing()) return;
+  const std::lock_guard lock(parking_mutex_);
+  parking_.notify_all();
+}
+
+std::uint64_t Entries::wait_for_parking(std::uint64_t seen) {
+  std::unique_lock lock(parking_mutex_);
+  parking_.wait_for(lock, kKickAgain, [&] { return parked_.load() != seen; });
+  return parked_.load();
+}
+
+Result<Reply> Entries::reply_of(std::uint32_t tcs, const Stay& stay) {
+  if (stay.end == StayEnd::kExit) return reply_from(stay);
+  if (stay.end == StayEnd::kFault && gate_.gone() == Errc::kOk) {
+    gate_.end(Errc::kEpcLost, "the enclave's memory is gone (TCS " + std::to_string(tcs) +
+                                  "): the machine was suspended, or migrated without Sealift");
+  }
+  return gate_.gone() == Errc::kOk ? Errc::kCrashed : gate_.gone();
+}
+
+Result<Reply> Entries::stay(std::uint32_t tcs, abi::Request request, std::uint64_t a, std::uint64_t b) {
+  for (;;) {
+    if (const Errc gone = gate_.wait_open(); gone != Errc::kOk) return gone;
+    Context context{this, tcs};
+    Stay stay{tcs_address(tcs), static_cast<std::uint64_t>(request), a, b, 0, StayEnd::kExit, {}, 0, &context};
+    run(tcs, stay);
+    const Result<Reply> reply = reply_of(tcs, stay);
+    if (!reply) return reply.error();
+    if (reply->reason == abi::Exit::kCrash) {
+      gate_.end(Errc::kCrashed, crash_line(*reply));
+      return Errc::kCrashed;
+    }
+    if (reply->reason != abi::Exit::kRefused) return reply;
+    // Gate closed: ours closes before the enclave's and opens after it, so the next round waits.
+    const auto refused = static_cast<Errc>(reply->a);
+    if (refused != Errc::kGateClosed) return refused;
+  }
+}
+
+Result<Reply> Entries::control(abi::ControlOp op, std::uint64_t bytes) {
+  Context context{this, abi::kControlTcs};
+  Stay stay{tcs_address(abi::kControlTcs),
+            static_cast<std::uint64_t>(abi::Request::kControl),
+            static_cast<std::uint64_t>(op),
+            bytes,
+            0,
+            StayEnd::kExit,
+            {},
+            1,
+            &context};
+  sealift_enclu(&stay);
+  return reply_of(abi::kControlTcs, stay);
+}
+
+std::uint64_t Entries::at_aex(std::uint32_t tcs, Stay& stay) {
+  if (stay.nested != 0) {
+    if (stay.exception.pending == 0) return 0;
+    gate_.end(Errc::kCrashed, "the enclave's exception handler raised an exception: it cannot go on");
+    return 1;
+  }
+  bool handle = stay.exception.pending != 0;
+  stay.exception.pending = 0;
+  for (;;) {
+    if (gate_.gone() != Errc::kOk) return 1;
+    if (!handle && !gate_.quiescing()) return 0;
+    Stay nested{tcs_address(tcs), static_cast<std::uint64_t>(abi::Request::kHandle), 0, 0, 0, StayEnd::kExit, {}, 1,
+                stay.context};
+    sealift_enclu(&nested);
+    const Result<Reply> reply = reply_of(tcs, nested);
+    if (!reply) return 1;
+    if (reply->reason == abi::Exit::kResume) return 0;
+    if (reply->reason == abi::Exit::kCrash) {
+      gate_.end(Errc::kCrashed, crash_line(*reply));
+      return 1;
+    }
+    // Parked, or still parked because the gate is closed: come back when it is open.
+    handle = true;
+    note_parking();
+    if (gate_.wait_open() != Errc::kOk) return 1;
+  }
+}
+
+extern "C" std::uint64_t sealift_at_aex(Stay* stay) {
+  const auto* context = static_cast<const Context*>(stay->context);
+  return context->entries->at_aex(context->tcs, *stay);
+}
+
+}  // namespace sealift::host

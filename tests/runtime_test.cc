@@ -1,0 +1,74 @@
+// The runtime from outside: an ordinary program inside an enclave, called through the public API.
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+#include "sealift/enclave.h"
+#include "tests/enclaves/hello_calls.h"
+
+namespace sealift {
+namespace {
+
+const std::string kHello = std::string(SEALIFT_BIN_DIR) + "/hello.enclave";
+
+TEST(Runtime, TypedCallsCarryValuesBothWays) {
+  const auto enclave = Enclave::open(kHello);
+  const auto reply = enclave->call(hello::kGreet, "world", 2u);
+  ASSERT_TRUE(reply.ok()) << errc_name(reply.error());
+  EXPECT_EQ(*reply, "hello world\nhello world\n");
+}
+
+TEST(Runtime, CppExceptionsAndContainersWorkInside) {
+  const auto enclave = Enclave::open(kHello);
+  const auto caught = enclave->call(hello::kCatches);
+  ASSERT_TRUE(caught.ok()) << errc_name(caught.error());
+  EXPECT_EQ(*caught, 42);
+}
+
+TEST(Runtime, AnExceptionThatLeavesAnEcallIsAnErrorToTheCallerAndNoCrash) {
+  const auto enclave = Enclave::open(kHello);
+  EXPECT_EQ(enclave->call(hello::kThrows).error(), Errc::kAppException);
+  EXPECT_TRUE(enclave->call(hello::kCatches).ok());
+}
+
+TEST(Runtime, ThreadsMadeInsideShareAMutex) {
+  const auto enclave = Enclave::open(kHello);
+  const auto sum = enclave->call(hello::kSumInThreads, 8u, 5000u);
+  ASSERT_TRUE(sum.ok()) << errc_name(sum.error());
+  EXPECT_EQ(*sum, 40000u);
+}
+
+TEST(Runtime, OcallsReachTheHandlerAndComeBack) {
+  const auto enclave = Enclave::open(kHello);
+  enclave->on(hello::kDouble, [](std::uint32_t v) { return 2 * v; });
+  const auto reply = enclave->call(hello::kAskHost, 21u);
+  ASSERT_TRUE(reply.ok()) << errc_name(reply.error());
+  EXPECT_EQ(*reply, 42u);
+}
+
+TEST(Runtime, ManyHostThreadsCallAtOnce) {
+  const auto enclave = Enclave::open(kHello);
+  std::vector<std::thread> callers;
+  std::atomic<int> good{0};
+  for (int t = 0; t < 12; ++t) {
+    callers.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        const auto reply = enclave->call(hello::kGreet, std::to_string(i), 1u);
+        if (reply.ok() && *reply == "hello " + std::to_string(i) + "\n") ++good;
+      }
+    });
+  }
+  for (std::thread& c : callers) c.join();
+  EXPECT_EQ(good.load(), 600);
+}
+
+TEST(Runtime, ACrashIsReportedWithExceptionAndAddress) {
+  const auto enclave = Enclave::open(kHello);
+  EXPECT_EQ(enclave->call(hello::kCrash, std::uint64_t{8}).error(), Errc::kCrashed);
+  EXPECT_NE(enclave->crash_report().find("exception 14"), std::string::npos) << enclave->crash_report();
+  EXPECT_EQ(enclave->call(hello::kCatches).error(), Errc::kCrashed);
+}
+
+}  // namespace
+}  // namespace sealift
