@@ -199,6 +199,8 @@ Manifest read_root(const toml::table& document, const std::string& name) {
   }
   out.attributes = {sgx::attribute::kMode64Bit, c.xfrm};
   if (root.get("debug", false)) out.attributes.flags |= sgx::attribute::kDebug;
+  // Without EXINFO, #PF and #GP would not be reported inside: a crash could not be told from an interrupt.
+  out.miscselect = sgx::miscselect::kExinfo;
   out.attribute_mask = {~std::uint64_t{0}, ~std::uint64_t{0}};
   return out;
 }

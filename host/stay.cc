@@ -19,9 +19,11 @@ struct Context {
 constexpr std::chrono::milliseconds kKickAgain{2};
 
 std::string crash_line(const Reply& r) {
-  char text[128];
-  std::snprintf(text, sizeof text, "the enclave raised exception %u at image offset 0x%llx: it cannot go on",
-                static_cast<unsigned>(r.a & sgx::exitinfo::kVectorMask), static_cast<unsigned long long>(r.b));
+  char text[160];
+  std::snprintf(text, sizeof text,
+                "the enclave raised exception %u at image offset 0x%llx (address 0x%llx): it cannot go on",
+                static_cast<unsigned>(r.a & sgx::exitinfo::kVectorMask), static_cast<unsigned long long>(r.b),
+                static_cast<unsigned long long>(r.c));
   return text;
 }
 

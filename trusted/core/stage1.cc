@@ -124,7 +124,11 @@ bool redirect_syscall(sgx::GprSgx& g) noexcept {
 }
 
 void crash(ThreadBlock& tb, const Frame& f, std::uint32_t info) noexcept {
-  answer(tb, abi::Exit::kCrash, info, f.gpr.rip - base(), 0);
+  const auto& exinfo =
+      *reinterpret_cast<const sgx::Exinfo*>(reinterpret_cast<const std::uint8_t*>(&f.gpr) - sizeof(sgx::Exinfo));
+  const std::uint32_t vector = info & sgx::exitinfo::kVectorMask;
+  const bool address = vector == sgx::vector::kPf || vector == sgx::vector::kGp;
+  answer(tb, abi::Exit::kCrash, info, f.gpr.rip - base(), address ? exinfo.maddr : 0);
 }
 
 void handle_exception(ThreadBlock& tb, const Frame& f) noexcept {
