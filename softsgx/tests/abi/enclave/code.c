@@ -22,6 +22,13 @@ static long enclu(uint64_t leaf, const struct EncluCall* outside) {
   return do_enclu(leaf, c.rbx, c.rcx, c.rdx);
 }
 
+static long page_leaf(const struct PageCall* outside) {
+  const struct PageCall c = *outside;
+  uint64_t secinfo[8] __attribute__((aligned(64))) = {c.secinfo_flags};
+  __asm__ volatile("" ::"r"(secinfo) : "memory");
+  return do_enclu(c.leaf, (uint64_t)secinfo, c.page, c.source);
+}
+
 static long count(volatile uint32_t* stop) {
   long n = 0;
   while (!*stop) ++n;
@@ -84,6 +91,8 @@ long enclave_main(uint64_t function, uint64_t a, uint64_t b) {
     case kRflags:
       __asm__ volatile("pushfq; orl $0x40400, (%%rsp); popfq" ::: "memory", "cc");
       return 0;
+    case kPageLeaf:
+      return page_leaf((const struct PageCall*)a);
     case kSum:
       return sum((long)a);
     default:

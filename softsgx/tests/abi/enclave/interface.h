@@ -19,11 +19,19 @@ enum Function {
   kSetBases,      /* FS base = a, GS base unchanged; then spins until *b != 0; FS base */
   kExecute,       /* calls a */
   kRflags,        /* leaves with RFLAGS.AC and DF set */
+  kPageLeaf,      /* EACCEPT, EMODPE or EACCEPTCOPY as in struct PageCall at a; RAX */
   kSum,           /* runs ~1000 instructions and sums */
 };
 
 struct EncluCall {
   uint64_t rbx, rcx, rdx;
+};
+
+struct PageCall {
+  uint64_t leaf;
+  uint64_t secinfo_flags;
+  uint64_t page;
+  uint64_t source; /* EACCEPTCOPY */
 };
 
 struct HoldCall {
