@@ -9,6 +9,7 @@
 #include "softsgx/isa/enclu.h"
 #include "softsgx/isa/epcm_ops.h"
 #include "softsgx/isa/measurement.h"
+#include "softsgx/isa/secinfo.h"
 
 namespace softsgx::encls {
 namespace {
@@ -20,16 +21,6 @@ constexpr std::uint64_t kAttributeMask = sgx::attribute::kDebug | sgx::attribute
                                          sgx::attribute::kProvisionKey | sgx::attribute::kEinitTokenKey |
                                          sgx::attribute::kKss;
 constexpr std::uint64_t kMaxEnclaveSize = std::uint64_t{1} << 46;  // CPUID.12H.0H:EDX[15:8]
-
-template <std::size_t N>
-bool all_zero(const std::uint8_t (&bytes)[N]) noexcept {
-  return std::all_of(std::begin(bytes), std::end(bytes), [](std::uint8_t b) { return b == 0; });
-}
-
-bool secinfo_reserved_clear(const sgx::Secinfo& s) noexcept {
-  return (s.flags & sgx::secinfo::kReservedMask) == 0 &&
-         std::all_of(std::begin(s.reserved), std::end(s.reserved), [](std::uint64_t v) { return v == 0; });
-}
 
 bool xfrm_legal(std::uint64_t xfrm, std::uint64_t allowed) noexcept {
   using namespace sgx::xfrm;
@@ -52,8 +43,7 @@ bool secs_legal(const Machine& m, const sgx::Secs& s) noexcept {
   if ((s.attributes.flags & ~kAttributeMask) != 0 || (s.attributes.flags & sgx::attribute::kMode64Bit) == 0)
     return false;
   if (!secs_reserved_clear(s)) return false;
-  const bool config = s.configsvn != 0 ||
-                      std::any_of(std::begin(s.configid), std::end(s.configid), [](std::uint64_t v) { return v != 0; });
+  const bool config = s.configsvn != 0 || !all_zero(s.configid);
   return !config || (s.attributes.flags & sgx::attribute::kKss) != 0;
 }
 
@@ -62,13 +52,9 @@ void measure(SecsState& state, const Record& record) noexcept {
   measurement::add(state, std::as_bytes(std::span(&record, 1)));
 }
 
-bool tcs_reserved_clear(const sgx::Tcs& t) noexcept {
-  return all_zero(t.reserved);
-}
-
 // EADD's checks of a TCS page's contents and what it forces (the copy in the EPC is the one looked at).
 bool prepare_tcs(sgx::Tcs& tcs) noexcept {
-  if (!tcs_reserved_clear(tcs)) return false;
+  if (!all_zero(tcs.reserved)) return false;
   tcs.flags &= ~sgx::kTcsDbgoptin;
   tcs.cssa = 0;
   tcs.aep = 0;
@@ -100,8 +86,7 @@ Leaf extend(Machine& m, EpcIndex epc, EpcIndex secs, unsigned first, unsigned ch
 
 Leaf ecreate(Machine& m, EpcIndex epc, const sgx::Secs& source, const sgx::Secinfo& secinfo) noexcept {
   if (!m.is_epc(epc)) return Leaf::pf(0);
-  if (!secinfo_reserved_clear(secinfo) ||
-      (secinfo.flags & sgx::secinfo::kTypeMask) != sgx::secinfo::type(PageType::kSecs)) {
+  if (!reserved_clear(secinfo) || type_of(secinfo) != PageType::kSecs) {
     return Leaf::gp();
   }
   EntryLock page(m.epcm(epc));
@@ -128,8 +113,8 @@ Leaf eadd(Machine& m, EpcIndex epc, EpcIndex secs, std::uint64_t linaddr, const 
           const sgx::Secinfo& secinfo) noexcept {
   if (!m.is_epc(epc) || !m.is_epc(secs)) return Leaf::pf(0);
   sgx::Secinfo info = secinfo;
-  const auto type = static_cast<PageType>((info.flags & sgx::secinfo::kTypeMask) >> sgx::secinfo::kTypeShift);
-  if (!page_aligned(linaddr) || !secinfo_reserved_clear(info) || (type != PageType::kReg && type != PageType::kTcs)) {
+  const PageType type = type_of(info);
+  if (!page_aligned(linaddr) || !reserved_clear(info) || (type != PageType::kReg && type != PageType::kTcs)) {
     return Leaf::gp();
   }
   EntryLock page(m.epcm(epc));
@@ -139,8 +124,7 @@ Leaf eadd(Machine& m, EpcIndex epc, EpcIndex secs, std::uint64_t linaddr, const 
   if (!owner.held()) return Leaf::gp();
   if (!owner.valid() || owner.type() != PageType::kSecs) return Leaf::pf(m.file_offset(secs));
   std::memcpy(m.page(epc), source, sgx::kPageSize);
-  if (type == PageType::kReg && (info.flags & sgx::secinfo::kW) != 0 && (info.flags & sgx::secinfo::kR) == 0)
-    return Leaf::gp();
+  if (type == PageType::kReg && write_only(info)) return Leaf::gp();
   const sgx::Secs& s = m.secs(secs);
   if (linaddr - s.baseaddr >= s.size || (s.attributes.flags & sgx::attribute::kInit) != 0) return Leaf::gp();
   if (type == PageType::kTcs) {

@@ -5,6 +5,7 @@
 #include "softsgx/isa/encls.h"
 #include "softsgx/isa/epcm_ops.h"
 #include "softsgx/isa/measurement.h"
+#include "softsgx/isa/secinfo.h"
 #include "softsgx/isa/sigstruct.h"
 
 namespace softsgx::encls {
@@ -15,9 +16,8 @@ bool masked_equal(std::uint64_t a, std::uint64_t b, std::uint64_t mask) noexcept
 }
 
 sgx::Error refusal(const sgx::Secs& secs, const sgx::Sigstruct& sig, const sgx::Measurement& mrenclave) noexcept {
-  static constexpr std::uint8_t kNone[sizeof(sig.isvfamilyid)] = {};
   const bool kss = (secs.attributes.flags & sgx::attribute::kKss) != 0;
-  if (!kss && std::memcmp(sig.isvfamilyid, kNone, sizeof(kNone)) != 0) return sgx::Error::kInvalidSigStruct;
+  if (!kss && !all_zero(sig.isvfamilyid)) return sgx::Error::kInvalidSigStruct;
   if (!(sig.enclavehash == mrenclave)) return sgx::Error::kInvalidMeasurement;
   if (!masked_equal(secs.attributes.flags, sig.attributes.flags, sig.attributemask.flags) ||
       !masked_equal(secs.attributes.xfrm, sig.attributes.xfrm, sig.attributemask.xfrm) ||

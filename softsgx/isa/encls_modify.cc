@@ -1,19 +1,14 @@
 // EAUG, EMODPR, EMODT, EBLOCK, ETRACK, EDBGRD and EDBGWR (SDM 3D, section 38.3).
-#include <algorithm>
 #include <cstring>
 
 #include "softsgx/isa/encls.h"
 #include "softsgx/isa/epcm_ops.h"
+#include "softsgx/isa/secinfo.h"
 
 namespace softsgx::encls {
 namespace {
 
 using sgx::PageType;
-
-bool reserved_clear(const sgx::Secinfo& s) noexcept {
-  return (s.flags & sgx::secinfo::kReservedMask) == 0 &&
-         std::all_of(std::begin(s.reserved), std::end(s.reserved), [](std::uint64_t v) { return v == 0; });
-}
 
 bool initialised(const Machine& m, EpcIndex secs) noexcept {
   return (std::atomic_ref(m.secs(secs).attributes.flags).load(std::memory_order_acquire) & sgx::attribute::kInit) != 0;
@@ -67,8 +62,7 @@ Leaf eaug(Machine& m, EpcIndex epc, EpcIndex secs, std::uint64_t linaddr) noexce
 Leaf emodpr(Machine& m, EpcIndex epc, const sgx::Secinfo& secinfo) noexcept {
   if (!m.is_epc(epc)) return Leaf::pf(0);
   const sgx::Secinfo info = secinfo;
-  const bool write_only = (info.flags & sgx::secinfo::kR) == 0 && (info.flags & sgx::secinfo::kW) != 0;
-  if (!reserved_clear(info) || write_only) return Leaf::gp();
+  if (!reserved_clear(info) || write_only(info)) return Leaf::gp();
   EntryLock page(m.epcm(epc));
   if (!page.held()) return Leaf::fail(sgx::Error::kLockfail);
   if (!page.valid()) return Leaf::pf(m.file_offset(epc));
@@ -84,7 +78,7 @@ Leaf emodpr(Machine& m, EpcIndex epc, const sgx::Secinfo& secinfo) noexcept {
 Leaf emodt(Machine& m, EpcIndex epc, const sgx::Secinfo& secinfo) noexcept {
   if (!m.is_epc(epc)) return Leaf::pf(0);
   const sgx::Secinfo info = secinfo;
-  const auto type = static_cast<PageType>((info.flags & sgx::secinfo::kTypeMask) >> sgx::secinfo::kTypeShift);
+  const PageType type = type_of(info);
   if (!reserved_clear(info) || (type != PageType::kTcs && type != PageType::kTrim)) return Leaf::gp();
   EntryLock page(m.epcm(epc));
   if (!page.held()) return Leaf::fail(sgx::Error::kLockfail);

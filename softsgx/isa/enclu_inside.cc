@@ -5,6 +5,7 @@
 #include "softsgx/isa/enclu.h"
 #include "softsgx/isa/epcm_ops.h"
 #include "softsgx/isa/keys.h"
+#include "softsgx/isa/secinfo.h"
 
 namespace softsgx::enclu {
 namespace {
@@ -63,19 +64,9 @@ Leaf finish(Registers& regs, sgx::Error error) noexcept {
   return Leaf::fail(error);
 }
 
-bool reserved_clear(const sgx::Secinfo& s) noexcept {
-  return (s.flags & sgx::secinfo::kReservedMask) == 0 &&
-         std::all_of(std::begin(s.reserved), std::end(s.reserved), [](std::uint64_t v) { return v == 0; });
-}
-
-bool reserved_clear(const sgx::Keyrequest& r) noexcept {
+bool request_reserved_clear(const sgx::Keyrequest& r) noexcept {
   constexpr std::uint16_t kPolicies = 0x3f;
-  return (r.keypolicy & ~kPolicies) == 0 && r.reserved1[0] == 0 && r.reserved1[1] == 0 &&
-         std::all_of(std::begin(r.reserved2), std::end(r.reserved2), [](std::uint8_t b) { return b == 0; });
-}
-
-PageType type_of(const sgx::Secinfo& s) noexcept {
-  return static_cast<PageType>((s.flags & sgx::secinfo::kTypeMask) >> sgx::secinfo::kTypeShift);
+  return (r.keypolicy & ~kPolicies) == 0 && all_zero(r.reserved1) && all_zero(r.reserved2);
 }
 
 // SECINFO's flags as the EPCM bits that EACCEPT compares (PR is not among them).
@@ -104,9 +95,7 @@ bool accept_request_legal(const sgx::Secinfo& s) noexcept {
 
 // What EACCEPT wants of a page that becomes a TCS: nobody could have checked it at EADD.
 bool tcs_pristine(const sgx::Tcs& t) noexcept {
-  const bool reserved =
-      std::all_of(std::begin(t.reserved), std::end(t.reserved), [](std::uint8_t b) { return b == 0; });
-  return reserved && (t.flags & sgx::kTcsDbgoptin) == 0 && t.cssa < t.nssa && t.aep == 0 && t.state == 0;
+  return all_zero(t.reserved) && (t.flags & sgx::kTcsDbgoptin) == 0 && t.cssa < t.nssa && t.aep == 0 && t.state == 0;
 }
 
 // RCX of EACCEPT, EMODPE and EACCEPTCOPY.
@@ -157,7 +146,7 @@ Leaf egetkey(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Registers
   if (const Leaf l = request.resolve(m, as, lp, regs.rbx, alignof(sgx::Keyrequest), epcm::kR); l.faulted()) return l;
   if (const Leaf l = output.resolve(m, as, lp, regs.rcx, sizeof(keys::Key), epcm::kW); l.faulted()) return l;
   const auto r = request.read<sgx::Keyrequest>();
-  if (!reserved_clear(r)) return Leaf::gp();
+  if (!request_reserved_clear(r)) return Leaf::gp();
   constexpr std::uint16_t kKssPolicies = 0x3c;
   const sgx::Secs& secs = m.secs(lp.secs);
   const bool kss = (secs.attributes.flags & sgx::attribute::kKss) != 0;
@@ -225,8 +214,7 @@ Leaf eacceptcopy(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Regis
   Operand secinfo, source;
   if (const Leaf l = secinfo.resolve(m, as, lp, regs.rbx, alignof(sgx::Secinfo), epcm::kR); l.faulted()) return l;
   const auto info = secinfo.read<sgx::Secinfo>();
-  const bool write_only = (info.flags & sgx::secinfo::kR) == 0 && (info.flags & sgx::secinfo::kW) != 0;
-  if (!reserved_clear(info) || write_only || type_of(info) != PageType::kReg) return Leaf::gp();
+  if (!reserved_clear(info) || write_only(info) || type_of(info) != PageType::kReg) return Leaf::gp();
   EpcIndex index = kNotEpc;
   if (const Leaf l = resolve_page(m, as, lp, regs.rcx, index); l.faulted()) return l;
   if (const Leaf l = source.resolve(m, as, lp, regs.rdx, sgx::kPageSize, epcm::kR); l.faulted()) return l;

@@ -36,8 +36,7 @@ class UniqueFd {
 };
 
 std::string failure(const std::string& what, const std::string& path, int error) {
-  return what + " " + path + ": " + std::strerror(error) +
-         (error == ENOENT ? "; make a machine with `softsgx create`" : "");
+  return what + " " + path + ": " + std::strerror(error);
 }
 
 // The state components that XGETBV says the kernel has enabled, of those that softsgx knows the layout of. AVX-512's
@@ -131,7 +130,7 @@ std::unique_ptr<Machine> Machine::open(const std::string& path, const OpenOption
   m->path_ = path;
   m->fd_ = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (m->fd_ < 0) {
-    error = failure("cannot open machine", path, errno);
+    error = failure("cannot open machine", path, errno) + "; make one with `softsgx create`";
     return nullptr;
   }
   if (!m->map(options, error)) return nullptr;

@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -22,28 +23,31 @@ constexpr std::uint64_t bit(EpcIndex i) noexcept {
   return std::uint64_t{1} << (i % kWordBits);
 }
 
-// Sets or clears this process's lock on the machine's first byte; waits. Fails only if the kernel cannot lock the file,
-// and a machine without exclusion would corrupt itself: give up loudly.
-void file_lock(int fd, std::uint64_t offset, short type) {
+// Sets or clears this process's lock on the machine's first byte; waits. If the kernel cannot lock the file, going on
+// would corrupt the machine for everybody.
+void file_lock(const Machine& m, std::uint64_t offset, short type) noexcept {
   struct flock request {};
   request.l_type = type;
   request.l_whence = SEEK_SET;
   request.l_start = static_cast<off_t>(offset);
   request.l_len = 1;
-  while (fcntl(fd, F_OFD_SETLKW, &request) != 0) {
-    if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "cannot lock the machine file");
+  while (fcntl(m.fd(), F_OFD_SETLKW, &request) != 0) {
+    if (errno == EINTR) continue;
+    std::fprintf(stderr, "softsgx: cannot lock %s: %s; put it on a file system with file locks\n", m.path().c_str(),
+                 std::strerror(errno));
+    std::abort();
   }
 }
 
 }  // namespace
 
-Machine::Lock::Lock(Machine& m) : m_(m) {
+Machine::Lock::Lock(Machine& m) noexcept : m_(m) {
   m_.mutex_.lock();
-  file_lock(m_.fd_, m_.base_offset_, F_WRLCK);
+  file_lock(m_, m_.base_offset_, F_WRLCK);
 }
 
 Machine::Lock::~Lock() {
-  file_lock(m_.fd_, m_.base_offset_, F_UNLCK);
+  file_lock(m_, m_.base_offset_, F_UNLCK);
   m_.mutex_.unlock();
 }
 

@@ -52,7 +52,7 @@ struct Machine::Control {
 // Holds the machine's lock; see machine.h, rule 2.
 class Machine::Lock {
  public:
-  explicit Lock(Machine& m);
+  explicit Lock(Machine& m) noexcept;
   ~Lock();
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;

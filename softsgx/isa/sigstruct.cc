@@ -12,6 +12,8 @@
 #include <cstring>
 #include <memory>
 
+#include "softsgx/isa/secinfo.h"
+
 namespace softsgx {
 namespace {
 
@@ -41,11 +43,6 @@ class ErrorMark {
   ErrorMark(const ErrorMark&) = delete;
   ErrorMark& operator=(const ErrorMark&) = delete;
 };
-
-template <std::size_t N>
-bool all_zero(const std::uint8_t (&bytes)[N]) noexcept {
-  return std::all_of(std::begin(bytes), std::end(bytes), [](std::uint8_t b) { return b == 0; });
-}
 
 Bn number(const std::uint8_t (&little_endian)[sgx::kRsaBytes]) noexcept {
   return Bn(BN_lebin2bn(little_endian, sgx::kRsaBytes, nullptr));
