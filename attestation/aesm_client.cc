@@ -85,7 +85,7 @@ Result<sgx::aesm::Response, AesmError> transact(const std::string& socket, std::
   std::string response_bytes(response_size, '\0');
   if (!receive_all(fd.get(), response_bytes.data(), response_size)) return io_error(socket, "cannot read from");
   sgx::aesm::Response response;
-  if (!response.ParseFromString(response_bytes)) return bad_response(socket);
+  if (!response.ParsePartialFromString(response_bytes) || !response.IsInitialized()) return bad_response(socket);
   return response;
 }
 
