@@ -44,9 +44,9 @@ Result<Bytes> Agent::quote_report(ByteView qe) {
   return Bytes(bytes.begin(), bytes.end());
 }
 
-Errc Agent::install_quote(ByteView quote) {
+Errc Agent::install_quote(ByteView evidence) {
   const Lock lock(impl_->mutex);
-  return impl_->channels.install_quote(quote);
+  return impl_->channels.install_quote(evidence);
 }
 
 Bytes Agent::hello() const {
@@ -85,7 +85,7 @@ void Agent::local_close(SessionId session) {
 Result<LinkId> Agent::link_open(bool is_server) {
   const Lock lock(impl_->mutex);
   if (impl_->links.size() >= kMaxLinks) return Errc::kBadSize;
-  auto channel = impl_->channels.open(is_server, impl_->now());
+  auto channel = impl_->channels.open(is_server);
   if (!channel) return channel.error();
   const LinkId id = impl_->next_link++;
   impl_->links.emplace(id, std::make_unique<Link>(std::move(*channel)));
@@ -120,6 +120,12 @@ Result<LinkStatus> Agent::link_state(LinkId link) {
     status.peer = it->second->peer().instance;
   }
   return status;
+}
+
+Errc Agent::link_renew(LinkId link, ByteView collateral) {
+  const Lock lock(impl_->mutex);
+  const auto it = impl_->links.find(link);
+  return it == impl_->links.end() ? Errc::kNoSession : it->second->renew(collateral);
 }
 
 void Agent::link_close(LinkId link) {

@@ -84,7 +84,8 @@ class Agent {
   // --- Quote: an enclave cannot reach the quoting enclave; the host carries ------------------------------------------
   // A sgx::Report aimed at the quoting enclave `qe` (sgx::Targetinfo bytes), over this instance's TLS key.
   [[nodiscard]] Result<Bytes> quote_report(ByteView qe);
-  [[nodiscard]] Errc install_quote(ByteView quote);
+  // `evidence`: the quote and its collateral in attestation/evidence.h's container. May be repeated with fresher ones.
+  [[nodiscard]] Errc install_quote(ByteView evidence);
 
   // --- Local sessions -----------------------------------------------------------------------------------------------
   // messages::AgentHello; the same bytes for this instance's whole life.
@@ -106,6 +107,9 @@ class Agent {
   [[nodiscard]] Errc link_feed(LinkId link, ByteView from_network);
   [[nodiscard]] Result<Bytes> link_take(LinkId link);  // empty: nothing to send
   [[nodiscard]] Result<LinkStatus> link_state(LinkId link);
+  // Verifies the peer's quote again, with `collateral` (attestation/collateral.h's container), so that its verdict
+  // lasts longer. kNoQuote: it did not verify; the old verdict stays until it expires.
+  [[nodiscard]] Errc link_renew(LinkId link, ByteView collateral);
   void link_close(LinkId link);
 
   // --- Migration, A_s

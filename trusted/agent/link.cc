@@ -62,7 +62,6 @@ void Link::fail(Errc why) {
 void Link::feed(ByteView from_network) {
   if (phase() == LinkPhase::kFailed) return;
   channel_->feed(from_network);
-  if (phase() != LinkPhase::kReady) return;
   Bytes plain = channel_->read();
   append(received_, plain);
   wipe_bytes(plain);
@@ -70,7 +69,7 @@ void Link::feed(ByteView from_network) {
 
 std::optional<LinkMessage> Link::next() {
   messages::LinkHeader header;
-  if (phase() != LinkPhase::kReady || received_.size() < sizeof(header)) return std::nullopt;
+  if (failed_ != Errc::kOk || received_.size() < sizeof(header)) return std::nullopt;
   std::memcpy(&header, received_.data(), sizeof(header));
   const auto expected = body_size(header.kind);
   if (header.version != messages::kVersion || header.reserved != 0 || !expected || header.body_len != *expected) {

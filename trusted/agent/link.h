@@ -34,12 +34,14 @@ class Link {
 
   [[nodiscard]] LinkPhase phase() const;
   [[nodiscard]] Errc error() const;
-  // Only in LinkPhase::kReady.
+  // Once the phase has been kReady.
   [[nodiscard]] const PeerVerdict& peer() const { return channel_->peer(); }
+  [[nodiscard]] Errc renew(ByteView collateral) { return channel_->renew(collateral); }
 
   void feed(ByteView from_network);
   [[nodiscard]] Bytes take() { return channel_->take(); }
-  // The next whole message; nothing if more bytes are needed, or if the link failed.
+  // The next whole message; nothing if more bytes are needed, or after one that did not decode. What the peer said
+  // before it closed still counts.
   [[nodiscard]] std::optional<LinkMessage> next();
   // kNotReady unless the phase is kReady.
   template <typename T>

@@ -33,7 +33,8 @@ class Platform {
   [[nodiscard]] virtual Errc verify_report(const sgx::Report& report) = 0;
   // RDRAND. Errc::kEntropy if the hardware gives none.
   [[nodiscard]] virtual Errc random(std::span<std::uint8_t> out) = 0;
-  // Seconds since 1970 UTC as the host tells it: SGX has no trusted clock. The agent never lets it run backwards.
+  // Seconds since 1970 UTC as the host tells it: SGX has no trusted clock. Where a verdict's expiry counts, the agent
+  // does not let it run backwards.
   [[nodiscard]] virtual std::uint64_t now() = 0;
 };
 
@@ -43,7 +44,8 @@ enum class LinkPhase : std::uint32_t { kHandshaking = 0, kReady = 1, kFailed = 2
 class Channel {
  public:
   virtual ~Channel() = default;
-  // Bytes that arrived from the other side. A failure is final; phase() and error() tell it.
+  // Bytes that arrived from the other side. A failure or the other side's close is final: phase() and error() tell.
+  // What the other side wrote before can still be read.
   virtual void feed(ByteView from_network) = 0;
   // Bytes to carry to the other side; empty if none.
   [[nodiscard]] virtual Bytes take() = 0;
@@ -52,8 +54,10 @@ class Channel {
   [[nodiscard]] virtual Bytes read() = 0;
   [[nodiscard]] virtual LinkPhase phase() const = 0;
   [[nodiscard]] virtual Errc error() const = 0;
-  // Who the other side is, from its verified quote. Only in LinkPhase::kReady.
+  // Who the other side is, from its verified quote. Once the phase has been kReady.
   [[nodiscard]] virtual const PeerVerdict& peer() const = 0;
+  // Verifies the peer's quote again with fresher collateral. kNoQuote: it did not verify; the old verdict stays.
+  [[nodiscard]] virtual Errc renew(ByteView collateral) = 0;
 };
 
 // Makes channels that prove this agent instance. One TLS key for the instance's life; its quote may be renewed.
@@ -62,10 +66,11 @@ class ChannelFactory {
   virtual ~ChannelFactory() = default;
   // What the quote must carry as REPORTDATA: binds the instance's TLS key.
   [[nodiscard]] virtual ReportData report_data() = 0;
-  // Installs a quote over report_data(). Errc::kNoQuote if it is not one, or not over these bytes.
-  [[nodiscard]] virtual Errc install_quote(ByteView quote) = 0;
-  // Errc::kNoQuote before the first quote is installed. `now`: seconds since 1970 UTC.
-  [[nodiscard]] virtual Result<std::unique_ptr<Channel>> open(bool is_server, std::uint64_t now) = 0;
+  // Installs a quote over report_data() and its collateral (attestation/evidence.h's container) for channels opened
+  // from now on. Errc::kNoQuote if it is not one, or not over these bytes. The other side verifies it, not we.
+  [[nodiscard]] virtual Errc install_quote(ByteView evidence) = 0;
+  // Errc::kNoQuote before the first quote is installed.
+  [[nodiscard]] virtual Result<std::unique_ptr<Channel>> open(bool is_server) = 0;
 };
 
 }  // namespace sealift::agent

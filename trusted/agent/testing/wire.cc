@@ -26,9 +26,8 @@ Errc TestChannels::install_quote(ByteView quote) {
   return Errc::kOk;
 }
 
-Result<std::unique_ptr<Channel>> TestChannels::open(bool is_server, std::uint64_t now) {
+Result<std::unique_ptr<Channel>> TestChannels::open(bool is_server) {
   (void)is_server;
-  (void)now;
   if (!quoted) return Errc::kNoQuote;
   return std::unique_ptr<Channel>(std::make_unique<TestChannel>(declared));
 }
@@ -56,7 +55,12 @@ Errc TestChannel::write(ByteView plain) {
 }
 
 Bytes TestChannel::read() {
+  if (phase_ == LinkPhase::kHandshaking) return {};
   return std::exchange(in_, {});
+}
+
+Errc TestChannel::renew(ByteView collateral) {
+  return collateral.empty() ? Errc::kNoQuote : Errc::kOk;
 }
 
 TestAgent::TestAgent(const TestCpu& cpu, std::uint8_t instance)

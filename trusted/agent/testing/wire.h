@@ -15,7 +15,7 @@ class TestChannels final : public ChannelFactory {
   explicit TestChannels(std::uint8_t instance);
   ReportData report_data() override;
   Errc install_quote(ByteView quote) override;
-  Result<std::unique_ptr<Channel>> open(bool is_server, std::uint64_t now) override;
+  Result<std::unique_ptr<Channel>> open(bool is_server) override;
 
   PeerVerdict declared;  // what the other side will hold of this one
   bool quoted = false;
@@ -28,6 +28,7 @@ class TestChannel final : public Channel {
   Bytes take() override;
   Errc write(ByteView plain) override;
   Bytes read() override;
+  Errc renew(ByteView collateral) override;
   [[nodiscard]] LinkPhase phase() const override { return phase_; }
   [[nodiscard]] Errc error() const override { return Errc::kOk; }
   [[nodiscard]] const PeerVerdict& peer() const override { return peer_; }
