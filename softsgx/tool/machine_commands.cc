@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
 
@@ -68,6 +69,21 @@ nlohmann::ordered_json describe(Machine& m) {
           {"threads_inside", u.threads_inside}};
 }
 
+// The machine, if nobody uses it or --force is given; otherwise null, and the reason is on stderr.
+std::unique_ptr<Machine> open_unused(const RemovalArguments& a) {
+  std::string error;
+  auto machine = Machine::open(a.path, {}, error);
+  if (machine == nullptr) {
+    fail(error);
+    return nullptr;
+  }
+  machine->reclaim_dead();
+  const EpcIndex processes = machine->usage().processes;
+  if (processes == 0 || a.force) return machine;
+  fail(fmt::format("{} is in use by {} process(es); end them, or use --force", a.path, processes));
+  return nullptr;
+}
+
 }  // namespace
 
 int create_command(const CreateArguments& a) {
@@ -101,15 +117,15 @@ int info_command(const InfoArguments& a) {
   return 0;
 }
 
-int destroy_command(const DestroyArguments& a) {
-  std::string error;
-  const auto machine = Machine::open(a.path, {}, error);  // so that nothing but a machine is ever deleted
-  if (machine == nullptr) return fail(error);
-  machine->reclaim_dead();
-  const Machine::Usage u = machine->usage();
-  if (u.processes != 0 && !a.force) {
-    return fail(fmt::format("{} is in use by {} process(es); end them, or use --force", a.path, u.processes));
-  }
+int reset_command(const RemovalArguments& a) {
+  const auto machine = open_unused(a);
+  if (machine == nullptr) return kFailure;
+  machine->power_cycle();
+  return 0;
+}
+
+int destroy_command(const RemovalArguments& a) {
+  if (open_unused(a) == nullptr) return kFailure;  // so nothing but a machine is ever deleted
   if (unlink(a.path.c_str()) != 0) return fail(fmt::format("cannot remove {}: {}", a.path, std::strerror(errno)));
   return 0;
 }

@@ -1,4 +1,4 @@
-// `softsgx create`, `info` and `destroy`.
+// `softsgx create`, `info`, `reset` and `destroy`.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,8 @@ struct InfoArguments {
   bool json = false;
 };
 
-struct DestroyArguments {
+// Of `reset` and `destroy`.
+struct RemovalArguments {
   std::string path;
   bool force = false;
 };
@@ -28,6 +29,7 @@ struct DestroyArguments {
 // Exit statuses; what went wrong is on stderr, in one line.
 int create_command(const CreateArguments& arguments);
 int info_command(const InfoArguments& arguments);
-int destroy_command(const DestroyArguments& arguments);
+int reset_command(const RemovalArguments& arguments);
+int destroy_command(const RemovalArguments& arguments);
 
 }  // namespace softsgx::tool

@@ -30,12 +30,12 @@ void add_info(CLI::App& app, int& status) {
   command->callback([a, &status] { status = info_command(*a); });
 }
 
-void add_destroy(CLI::App& app, int& status) {
-  auto* command = app.add_subcommand("destroy", "Remove a machine and its keys, for ever");
-  auto a = std::make_shared<DestroyArguments>();
+void add_removal(CLI::App& app, int& status, const char* name, const char* what, int (*run)(const RemovalArguments&)) {
+  auto* command = app.add_subcommand(name, what);
+  auto a = std::make_shared<RemovalArguments>();
   command->add_option("PATH", a->path, "Machine file")->required();
   command->add_flag("--force", a->force, "Even if processes use it");
-  command->callback([a, &status] { status = destroy_command(*a); });
+  command->callback([a, run, &status] { status = run(*a); });
 }
 
 #ifdef SOFTSGX_HAVE_RUN
@@ -56,7 +56,8 @@ int main(int argc, char** argv) {
   int status = 0;
   add_create(app, status);
   add_info(app, status);
-  add_destroy(app, status);
+  add_removal(app, status, "reset", "Power-cycle a machine: empty its EPC, keep its keys", reset_command);
+  add_removal(app, status, "destroy", "Remove a machine and its keys, for ever", destroy_command);
 #ifdef SOFTSGX_HAVE_RUN
   add_run(app, status);
 #endif
