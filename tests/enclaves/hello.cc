@@ -34,7 +34,9 @@ std::uint64_t sum_in_threads(std::uint32_t threads, std::uint32_t rounds) {
   return sum;
 }
 
-void throws() { throw std::runtime_error("a secret"); }
+void throws() {
+  throw std::runtime_error("a secret");
+}
 
 std::int32_t catches() {
   const std::map<int, int> empty;
@@ -50,7 +52,8 @@ const sealift::Define kDefinitions[] = {
     {hello::kSumInThreads, sum_in_threads},
     {hello::kThrows, throws},
     {hello::kCatches, catches},
-    {hello::kAskHost, [](std::uint32_t v) -> std::uint32_t {
+    {hello::kAskHost,
+     [](std::uint32_t v) -> std::uint32_t {
        const auto doubled = sealift::ocall(hello::kDouble, v);
        return doubled ? *doubled : 0;
      }},

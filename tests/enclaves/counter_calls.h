@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <tuple>
+
+#include "sealift/calls.h"
+
+namespace counter {
+
+struct State {
+  std::uint64_t value = 0;
+  bool consistent = false;
+  auto tie() { return std::tie(value, consistent); }
+  auto tie() const { return std::tie(value, consistent); }
+};
+
+inline constexpr sealift::Ecall<1, void()> kStep{};
+inline constexpr sealift::Ecall<2, State()> kState{};
+inline constexpr sealift::Ecall<3, void(std::uint32_t)> kStartWorkers{};
+inline constexpr sealift::Ecall<4, void()> kStopWorkers{};
+inline constexpr sealift::Ecall<5, void(std::string, std::string)> kPut{};
+inline constexpr sealift::Ecall<6, std::string(std::string)> kGet{};
+inline constexpr sealift::Ecall<7, void(std::uint64_t, std::uint8_t)> kFill{};
+inline constexpr sealift::Ecall<8, std::uint64_t()> kChecksum{};
+inline constexpr sealift::Ecall<9, std::uint64_t(std::uint64_t)> kSpin{};
+inline constexpr sealift::Ecall<10, std::uint64_t()> kIdentity{};
+
+}  // namespace counter
