@@ -54,7 +54,7 @@ std::optional<std::string> window_end(const std::string& file, const std::string
 
 // [FILE:]BEGIN-END, or FILE:SYMBOL for the whole of a function, as the preload library reads it.
 std::optional<std::string> step_window(const std::string& text, std::string& error) {
-  if (text.empty()) return "all";
+  if (text == "all") return text;
   const std::size_t colon = text.rfind(':');
   const std::string file = colon == std::string::npos ? "" : text.substr(0, colon);
   const std::string window = colon == std::string::npos ? text : text.substr(colon + 1);
@@ -129,16 +129,16 @@ int parse(const std::vector<std::string>& arguments, RunArguments& a) {
   auto* step = app.add_option("--single-step", a.single_step,
                               "Interrupt enclaves after every instruction: everywhere, in [FILE:]BEGIN-END (addresses, "
                               "+offsets in ELRANGE, or symbols of the enclave's FILE), or in FILE:FUNCTION")
-                   ->expected(0, 1);
+                   ->expected(1);
   app.add_flag("--patch-cpuid", a.patch_cpuid, "Show SGX in CPUID by patching the program, where CPUID cannot fault");
   app.add_option("PATH", a.machine, "Machine file")->required();
   app.add_option("PROGRAM", a.program, "Program and its arguments, after --")->required();
 
-  // CLI11 reads vectors from the back. `--single-step` has an optional value, so only `=` may give it one.
+  // CLI11 reads vectors from the back. `--single-step`'s value is optional, so only `=` may give it one.
   std::vector<std::string> own;
   auto rest = arguments.begin();
   for (; rest != arguments.end() && *rest != "--"; ++rest) {
-    own.push_back(*rest == "--single-step" ? "--single-step=" : *rest);
+    own.push_back(*rest == "--single-step" ? "--single-step=all" : *rest);
     const bool value_follows = *rest == "--aex-hz" || *rest == "--seed";
     if (value_follows && rest + 1 != arguments.end()) {
       own.push_back(*++rest);
