@@ -1,0 +1,319 @@
+#include "daemon/daemon.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "daemon/endpoint.h"
+#include "daemon/failure.h"
+#include "daemon/journal.h"
+
+namespace sealift::daemon {
+
+namespace {
+
+constexpr std::size_t kHistory = 64;      // finished migrations that `sealift status` still knows
+constexpr std::size_t kMaxIncoming = 64;  // each is a process and an enclave
+constexpr std::size_t kAttemptBytes = 16;
+
+Options complete(Options options) {
+  if (options.spool_dir.empty()) options.spool_dir = options.state_dir;
+  for (const auto& dir : {options.state_dir, options.spool_dir}) {
+    if (std::filesystem::create_directories(dir)) {
+      std::filesystem::permissions(dir, std::filesystem::perms::owner_all);
+    }
+  }
+  return options;
+}
+
+// Who connects to the Unix socket: the same user, or root. The file's mode says so too; this holds if it was changed.
+std::optional<std::uint32_t> trusted_pid(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
+  if (peer.uid != ::getuid() && peer.uid != 0) return std::nullopt;
+  return static_cast<std::uint32_t>(peer.pid);
+}
+
+}  // namespace
+
+Daemon::Daemon(asio::io_context& io, Options options)
+    : io_(io),
+      options_(complete(std::move(options))),
+      agent_(io, options_),
+      local_acceptor_(listen_unix(io, options_.socket)),
+      progress_timer_(io) {
+  if (options_.listen.empty()) return;
+  const auto where = parse_host_port(options_.listen);
+  if (!where) throw std::invalid_argument("not HOST:PORT: " + options_.listen);
+  using asio::ip::tcp;
+  tcp::resolver resolver(io);
+  const auto found = resolver.resolve(where->host, where->port, tcp::resolver::passive);
+  peer_acceptor_.emplace(io);
+  std::error_code error;
+  peer_acceptor_->open(found.begin()->endpoint().protocol());
+  peer_acceptor_->set_option(tcp::acceptor::reuse_address(true));
+  peer_acceptor_->bind(found.begin()->endpoint(), error);
+  if (error) throw std::system_error(error, options_.listen);
+  peer_acceptor_->listen();
+}
+
+Daemon::~Daemon() = default;
+
+std::string Daemon::listen_address() const {
+  if (!peer_acceptor_) return "";
+  const auto endpoint = peer_acceptor_->local_endpoint();
+  return HostPort{endpoint.address().to_string(), std::to_string(endpoint.port())}.str();
+}
+
+void Daemon::start() {
+  agent_.start();
+  accept_local();
+  if (peer_acceptor_) accept_peer();
+  recover();
+  spdlog::info("sealiftd {} serves {}{}{}", options_.name, options_.socket, peer_acceptor_ ? " and " : "",
+               listen_address());
+  if (peer_acceptor_ && options_.allowed_programs.empty()) {
+    spdlog::info("{}", may_start(options_, "/bin/sh")
+                           ? "incoming migrations may start any program: it listens on loopback only"
+                           : "incoming migrations may start nothing: no --allow-program was given");
+  }
+}
+
+void Daemon::stop() {
+  stopping_ = true;
+  std::error_code ignored;  // closing
+  local_acceptor_.close(ignored);
+  ::unlink(options_.socket.c_str());
+  if (peer_acceptor_) peer_acceptor_->close(ignored);
+  progress_timer_.cancel();
+  for (const auto& migration : incoming_history_) migration->shut_down();
+  for (const auto& [token, migration] : incoming_) migration->shut_down();
+  agent_.stop();
+  for (const auto& connection : locals_) connection->close("the daemon ends");
+  for (const auto& [key, session] : sessions_) session->close("the daemon ends");
+  outgoing_.clear();
+  peers_.clear();
+}
+
+void Daemon::accept_local() {
+  local_acceptor_.async_accept([this](const std::error_code& error, asio::local::stream_protocol::socket socket) {
+    if (stopping_ || error == asio::error::operation_aborted) return;
+    if (!error) {
+      if (const auto pid = trusted_pid(socket.native_handle())) {
+        welcome_local(Connection::Socket(std::move(socket)), *pid);
+      } else {
+        spdlog::warn("refused a connection of another user");
+      }
+    }
+    accept_local();
+  });
+}
+
+void Daemon::accept_peer() {
+  peer_acceptor_->async_accept([this](const std::error_code& error, asio::ip::tcp::socket socket) {
+    if (stopping_ || error == asio::error::operation_aborted) return;
+    if (!error) {
+      watch_liveness(socket.native_handle());
+      auto session = PeerSession::start(Connection::Socket(std::move(socket)), options_, agent_, *this);
+      sessions_.emplace(session.get(), session);
+    }
+    accept_peer();
+  });
+}
+
+void Daemon::recover() {
+  for (const wire::Journal& journal : read_journals(options_.state_dir)) {
+    const auto where = parse_host_port(journal.target());
+    if (!where) continue;
+    spdlog::info("found an unfinished migration of {} to {}", journal.incoming().name(), journal.target());
+    auto migration = std::make_shared<OutgoingMigration>(parts(), peer_for(*where));
+    outgoing_.push_back(migration);
+    migration->recover(journal);
+  }
+}
+
+OutgoingMigration::Parts Daemon::parts() {
+  return {io_, options_, agent_, *this};
+}
+
+std::shared_ptr<Peer> Daemon::peer_for(const HostPort& where) {
+  auto& peer = peers_[where.str()];
+  if (!peer) peer = std::make_shared<Peer>(io_, options_, agent_, where);
+  return peer;
+}
+
+// --- Processes ----------------------------------------------------------------------------------------------------
+
+void Daemon::welcome_local(Connection::Socket socket, std::uint32_t pid) {
+  wire::Hello hello;
+  hello.set_role(wire::PEER_ROLE_DAEMON);
+  hello.set_name(options_.name);
+  // Filled in once the connection exists; the callbacks come later.
+  auto self = std::make_shared<std::weak_ptr<Connection>>();
+  auto role = std::make_shared<wire::PeerRole>(wire::PEER_ROLE_UNSPECIFIED);
+  Connection::Callbacks callbacks;
+  callbacks.on_up = [self, role](const wire::Hello& theirs) {
+    *role = theirs.role();
+    if (*role != wire::PEER_ROLE_PROCESS && *role != wire::PEER_ROLE_CLI) {
+      if (const auto connection = self->lock()) connection->close("neither a process nor a command");
+    }
+  };
+  callbacks.on_message = [this, self, role, pid](wire::Envelope& message) {
+    const auto connection = self->lock();
+    if (!connection) return;
+    if (*role == wire::PEER_ROLE_CLI) return cli_message(connection, message);
+    process_message(connection, pid, message);
+  };
+  callbacks.on_down = [this, self, pid](const std::string& why) {
+    const auto connection = self->lock();
+    spdlog::debug("process {}: {}", pid, why);
+    registry_.remove_all(connection.get());
+    locals_.erase(connection);
+  };
+  auto connection = Connection::start(std::move(socket), hello, std::move(callbacks));
+  *self = connection;
+  locals_.insert(std::move(connection));
+}
+
+void Daemon::process_message(const std::shared_ptr<Connection>& from, std::uint32_t pid, wire::Envelope& message) {
+  const auto enclave = [&](std::uint64_t local_id) { return registry_.find(from.get(), local_id); };
+  switch (message.body_case()) {
+    case wire::Envelope::kRegister:
+      return process_register(from, pid, message);
+    case wire::Envelope::kUnregister:
+      return registry_.remove(from.get(), message.unregister().local_id());
+    case wire::Envelope::kAdopt:
+      return process_adopt(from, message);
+    case wire::Envelope::kAdoptFailed: {
+      const auto found = incoming_.find(message.adopt_failed().token());
+      if (found == incoming_.end()) return;
+      return found->second->build_failed(static_cast<Errc>(message.adopt_failed().errc()),
+                                         message.adopt_failed().text());
+    }
+    case wire::Envelope::kRecord:
+      if (const auto source = enclave(message.record().local_id()); source && source->user != nullptr) {
+        source->user->enclave_record(*message.mutable_record()->mutable_record());
+      }
+      return;
+    case wire::Envelope::kDumpEnd:
+      if (const auto source = enclave(message.dump_end().local_id()); source && source->user != nullptr) {
+        source->user->enclave_dump_end(static_cast<Errc>(message.dump_end().errc()));
+      }
+      return;
+    case wire::Envelope::kRecordsTaken:
+      if (const auto target = enclave(message.records_taken().local_id()); target && target->user != nullptr) {
+        target->user->enclave_taken(message.records_taken().count(), static_cast<Errc>(message.records_taken().errc()));
+      }
+      return;
+    default:
+      return from->close("not a message of a process");
+  }
+}
+
+void Daemon::process_register(const std::shared_ptr<Connection>& from, std::uint32_t pid,
+                              const wire::Envelope& message) {
+  const bool known = registry_.find(from.get(), message.register_().local_id()) != nullptr;
+  const auto enclave = registry_.add(from, message.register_(), pid != 0 ? pid : message.register_().pid());
+  wire::Envelope reply;
+  reply.mutable_registered();
+  from->reply(message.id(), std::move(reply));
+  if (known) return;
+  spdlog::info("process {}: enclave {} {}", pid, enclave->registration().name(), hex(enclave->lineage()));
+  const std::string& token = enclave->registration().adopt_token();
+  if (token.empty()) return offer_back(enclave);
+  const auto found = incoming_.find(token);
+  if (found != incoming_.end()) return found->second->built(enclave);
+  // Of a token of an earlier life of this daemon: restored, or of no use to anybody.
+  if (enclave->status().restored != 0) {
+    wire::Incoming incoming;
+    incoming.set_attempt(enclave->attempt());
+    incoming.set_name(enclave->registration().name());
+    return make_incoming(incoming)->reattach(enclave);
+  }
+  wire::Envelope release;
+  release.mutable_release()->set_local_id(enclave->local_id());
+  release.mutable_release()->set_errc(static_cast<std::uint32_t>(Errc::kUnknownAttempt));
+  enclave->notify(std::move(release));
+}
+
+// A process that this daemon, before its restart, or its connection, had lost in the middle of a commit.
+void Daemon::offer_back(const std::shared_ptr<Enclave>& enclave) {
+  for (const auto& migration : outgoing_) {
+    if (migration->state() == SourceState::kRecover && migration->lineage() == enclave->lineage()) {
+      return migration->source_back(enclave);
+    }
+  }
+}
+
+void Daemon::process_adopt(const std::shared_ptr<Connection>& from, const wire::Envelope& message) {
+  const auto found = incoming_.find(message.adopt().token());
+  if (found == incoming_.end()) {
+    return from->reply(message.id(),
+                       make_failure(wire::Failure::NOT_FOUND, "no incoming migration waits for this token",
+                                    message.adopt().token(), ""));
+  }
+  wire::Envelope reply;
+  *reply.mutable_adoption() = found->second->adoption();
+  from->reply(message.id(), std::move(reply));
+}
+
+// --- Incoming -----------------------------------------------------------------------------------------------------
+
+std::shared_ptr<IncomingMigration> Daemon::make_incoming(const wire::Incoming& incoming) {
+  auto token = std::make_shared<std::string>();
+  auto migration = std::make_shared<IncomingMigration>(io_, options_, agent_, incoming,
+                                                       [this, token] { incoming_finished(*token); });
+  *token = migration->token();
+  incoming_.emplace(*token, migration);
+  return migration;
+}
+
+std::shared_ptr<IncomingMigration> Daemon::new_incoming(const wire::Incoming& incoming, wire::Failure& failure) {
+  if (incoming.attempt().size() != kAttemptBytes || find_incoming(incoming.attempt())) {
+    failure = make_failure(wire::Failure::BAD_REQUEST, "attempt number missing or in use", incoming.name(), "");
+    return nullptr;
+  }
+  if (incoming_.size() >= kMaxIncoming) {
+    failure = make_failure(wire::Failure::BUSY, "the target has too many incoming migrations", incoming.name(),
+                           "try again when some have finished");
+    return nullptr;
+  }
+  return make_incoming(incoming);
+}
+
+std::shared_ptr<IncomingMigration> Daemon::find_incoming(const std::string& attempt) {
+  for (const auto& [token, migration] : incoming_) {
+    if (migration->attempt() == attempt && !migration->finished()) return migration;
+  }
+  for (const auto& migration : incoming_history_) {
+    if (migration->attempt() == attempt && migration->granted()) return migration;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<IncomingMigration> Daemon::new_local(const wire::Incoming& incoming) {
+  return make_incoming(incoming);
+}
+
+void Daemon::incoming_finished(const std::string& token) {
+  const auto found = incoming_.find(token);
+  if (found == incoming_.end()) return;
+  incoming_history_.push_back(found->second);
+  incoming_.erase(found);
+  if (incoming_history_.size() > kHistory) incoming_history_.pop_front();
+}
+
+bool Daemon::runs_here(const wire::Attach& attach) {
+  return registry_.running(attach.lineage(), attach.epoch() + 1) != nullptr;
+}
+
+void Daemon::session_ended(PeerSession* session) {
+  sessions_.erase(session);
+}
+
+}  // namespace sealift::daemon
