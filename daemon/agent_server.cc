@@ -145,6 +145,9 @@ struct AgentServer::Impl : std::enable_shared_from_this<Impl> {
         reply = result(attempt ? port.cancel(*attempt) : Errc::kBadMessage);
         return true;
       }
+      case wire::Envelope::kAgentForget:
+        if (const auto attempt = attempt_of(message.agent_forget().attempt())) port.forget(*attempt);
+        return true;
       case wire::Envelope::kAgentAnnounce:
         reply = result(port.announce(message.agent_announce().session(), message.agent_announce().link()));
         return true;

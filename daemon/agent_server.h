@@ -72,6 +72,7 @@ class AgentPort {
   [[nodiscard]] virtual Errc cancel(const std::array<std::uint8_t, 16>& attempt) = 0;
   [[nodiscard]] virtual Errc announce(std::uint64_t session, std::uint64_t link) = 0;
   [[nodiscard]] virtual Errc request_grant(std::uint64_t session, std::uint64_t link) = 0;
+  virtual void forget(const std::array<std::uint8_t, 16>& attempt) = 0;
   [[nodiscard]] virtual std::optional<Event> next_event() = 0;
   [[nodiscard]] virtual Result<AttemptStatus> attempt_status(const std::array<std::uint8_t, 16>& attempt) = 0;
 };

@@ -355,6 +355,12 @@ void IncomingMigration::finish() {
     message.mutable_agent_local_close()->set_session(session_);
     agent_.notify(std::move(message));
   }
+  // For the source's own agent the attempt is not over: it holds the ticket.
+  if (!granted() && !local_) {
+    wire::Envelope message;
+    message.mutable_agent_forget()->set_attempt(attempt());
+    agent_.notify(std::move(message));
+  }
   if (enclave_ && enclave_->user == this) enclave_->user = nullptr;
   agent_.unwatch(this);
   asio::post(io_, [on_finished = std::exchange(on_finished_, nullptr)] {

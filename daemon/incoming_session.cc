@@ -17,15 +17,10 @@ Errc result_of(const wire::Envelope& reply) {
 
 }  // namespace
 
+// The host runtime has latched the role *restore* for this attempt before it registered.
 void IncomingMigration::open_session() {
-  const Refused refused =
-      here([this](TargetEvent event, Errc error, const std::string& what) { fail_with(event, error, what); });
-  enclave_->control(abi::ControlOp::kRestore, attempt(), here([this, refused](Errc error, const std::string&) {
-                      if (error != Errc::kOk) {
-                        return refused(TargetEvent::kProcessError, error, "the target's enclave refused to restore");
-                      }
-                      attest(here([this](const std::string& request) { fetch_key(request); }), refused);
-                    }));
+  attest(here([this](const std::string& request) { fetch_key(request); }),
+         here([this](TargetEvent event, Errc error, const std::string& what) { fail_with(event, error, what); }));
 }
 
 void IncomingMigration::attest(Then then, Refused refused) {

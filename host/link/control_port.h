@@ -7,7 +7,8 @@
 // Order, as the enclave sees it (design §7):
 //   source: kAgentHello, kAgentConfirm, quiesce, kDump …, kCommit [, kTicketAgain], then `destroyed`
 //           and any time before kCommit: kCancel, then `resumed`
-//   target: kRestore, kAgentHello, kAgentConfirm, kInstallKey, kRecord …, kReady, kGrant, then `resumed`
+//   target: (kRestore, by the host runtime itself before it registers) kAgentHello, kAgentConfirm, kInstallKey, kRecord
+//   …, kReady, kGrant, then `resumed`
 //           and any time before kGrant succeeds: `abandoned`
 #pragma once
 
