@@ -152,6 +152,18 @@ TEST_F(KeyTest, AttributesOutsideTheMaskDoNotMatter) {
   EXPECT_EQ(key_in(*make(*machine_, wider), r), key(r));
 }
 
+TEST_F(KeyTest, TheMasksThemselvesMatter) {
+  // Bits that this enclave does not have set: what they mask is the same, the key is not.
+  for (const auto name : {KeyName::kSeal, KeyName::kProvision, KeyName::kProvisionSeal}) {
+    auto r = request(name);
+    r.miscmask = ~(1u << 5);
+    EXPECT_NE(key(r), key(request(name)));
+    r = request(name);
+    r.attributemask.flags = ~(1ull << 40);
+    EXPECT_NE(key(r), key(request(name)));
+  }
+}
+
 TEST_F(KeyTest, FamilyAndExtendedProductMatterOnlyIfAskedFor) {
   const auto family = make(*machine_, kss_secs(), [](auto& s) { s.isvfamilyid[0] = 1; });
   const auto product = make(*machine_, kss_secs(), [](auto& s) { s.isvextprodid[0] = 1; });
