@@ -27,6 +27,10 @@ bool coordinate(const EVP_PKEY* key, const char* name, std::uint8_t* out) {
 
 }  // namespace
 
+void isolate_crypto() {
+  checked(OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr));
+}
+
 Digest sha256(ByteSpan first, ByteSpan second) {
   const DigestContextPtr context(checked(EVP_MD_CTX_new()));
   Digest digest;

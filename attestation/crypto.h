@@ -10,6 +10,11 @@ namespace sealift::attestation {
 
 using Digest = std::array<std::uint8_t, 32>;
 
+// Keeps OpenSSL from reading a configuration file. An enclave calls this before anything else of this library: the file
+// would be the host's, and may name other algorithms, providers and code to load. The environment (OPENSSL_CONF,
+// OPENSSL_ia32cap) is for the enclave's start-up to leave empty.
+void isolate_crypto();
+
 // Throws std::bad_alloc if libcrypto cannot allocate, like all of this library.
 [[nodiscard]] Digest sha256(ByteSpan first, ByteSpan second = {});
 

@@ -167,8 +167,7 @@ std::vector<std::string> merge(const std::vector<std::string>& a, const std::vec
   std::vector<std::string> all = a;
   all.insert(all.end(), b.begin(), b.end());
   std::ranges::sort(all);
-  const auto repeated = std::ranges::unique(all);
-  all.erase(repeated.begin(), repeated.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
 }
 
