@@ -102,7 +102,7 @@ KernelAction to_kernel(const struct sigaction& a) noexcept {
 void from_kernel(const KernelAction& k, struct sigaction& a) noexcept {
   std::memset(&a, 0, sizeof a);
   a.sa_handler = reinterpret_cast<void (*)(int)>(k.handler);
-  a.sa_flags = static_cast<int>(k.flags & ~kSaRestorer);
+  a.sa_flags = static_cast<int>(k.flags);  // with SA_RESTORER, as glibc tells it
   set_first_word(a.sa_mask, k.mask);
 }
 
