@@ -289,6 +289,52 @@ TEST_F(Migration, AnotherSourceInstanceCannotTakeOverAnAttempt) {
   EXPECT_EQ(say(thief, a, thief.enclave.ticket()), Errc::kBadMessage);
 }
 
+// The key to one attempt is no right to another's ticket.
+TEST_F(Migration, ATicketForAnotherAttemptThanTheSessionsIsRefused) {
+  prepare();
+  Player other{{cpu_a, Role::kSource, {0xa2}, 0x25}};
+  meet(other, a);
+  ASSERT_EQ(say(other, a, other.enclave.prepare(2)), Errc::kOk);
+  messages::Ticket forged{};
+  forged.lineage[0] = 1;
+  forged.next_epoch = 6;
+  std::memcpy(forged.attempt, kAttempt.data(), kAttempt.size());
+  EXPECT_EQ(say(other, a, other.enclave.seal(SealedKind::kTicket, forged)), Errc::kWrongAttempt);
+  EXPECT_EQ(a->attempt_status(kAttempt)->state, ledger::State::kPrepared);
+}
+
+// What A_t checks of a Grant before it seals it for the target: an arbiter that grants what it was not shown is none.
+TEST_F(Migration, AGrantOfAnythingButWhatWasShownEndsTheLink) {
+  const auto lie = [](messages::Grant grant, int which) {
+    if (which == 0) grant.digest[0] ^= 1;
+    if (which == 1) grant.lineage[0] ^= 1;
+    if (which == 2) grant.next_epoch += 1;
+    return grant;
+  };
+  until_ticket();
+  messages::Grant right{};
+  right.lineage[0] = 1;
+  right.next_epoch = 6;
+  std::memcpy(right.attempt, kAttempt.data(), kAttempt.size());
+  right.digest[0] = 0xd1;
+  std::memcpy(right.instance_key, target.enclave.public_key().data(), 32);
+  const auto feed = [&](LinkId at, const messages::Grant& grant) {
+    const messages::LinkHeader header{messages::kVersion, std::uint32_t(messages::LinkKind::kGrant), sizeof(grant), 0};
+    const auto* head = reinterpret_cast<const std::uint8_t*>(&header);
+    const auto* body = reinterpret_cast<const std::uint8_t*>(&grant);
+    Bytes bytes(head, head + sizeof(header));
+    bytes.insert(bytes.end(), body, body + sizeof(grant));
+    return b->link_feed(at, bytes);
+  };
+  for (int which = 0; which < 3; ++which) {
+    TestLink again{a, b};
+    EXPECT_EQ(feed(again.at_server, lie(right, which)), Errc::kBadMessage) << which;
+    EXPECT_FALSE(grant_of(target, b));
+  }
+  EXPECT_EQ(feed(link.at_server, right), Errc::kOk);
+  EXPECT_TRUE(grant_of(target, b));
+}
+
 TEST_F(Migration, AMachineCanBeItsOwnTarget) {
   prepare();
   Player local{{cpu_a, Role::kTarget, kAttempt, 0x37}};
