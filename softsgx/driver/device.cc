@@ -5,10 +5,11 @@
 #include <linux/memfd.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "softsgx/cpu/raw_syscall.h"
 
@@ -44,6 +45,7 @@ bool Devices::identify(int fd, Identity& out) noexcept {
 }
 
 Devices::Slot* Devices::free_slot() {
+  sweep();
   const std::size_t n = count_.load();
   for (std::size_t i = 0; i < n; ++i) {
     Slot& s = slots_[i];
@@ -100,26 +102,38 @@ bool Devices::is_provision(int fd) {
   return any_provision_ && identify(fd, id) && id == provision_;
 }
 
-void Devices::after_close(Enclave& e) {
-  SignalsBlocked blocked;
-  std::lock_guard guard(lock_);
+// dup, dup2 over a descriptor, close_range and fork are not watched: what /proc shows is what is open.
+void Devices::sweep() {
+  DIR* dir = opendir("/proc/self/fd");
+  if (!dir) return;
+  std::vector<Identity> open;
+  while (const dirent* entry = readdir(dir)) {
+    Identity id;
+    if (entry->d_name[0] != '.' && identify(std::atoi(entry->d_name), id)) open.push_back(id);
+  }
+  closedir(dir);
   for (std::size_t i = 0; i < count_.load(); ++i) {
     Slot& s = slots_[i];
-    if (s.enclave.get() != &e) continue;
-    // dup and fork are not watched, so look for another descriptor of the same file.
-    DIR* dir = opendir("/proc/self/fd");
-    if (!dir) return;
-    bool another = false;
-    while (const dirent* entry = readdir(dir)) {
-      Identity id;
-      if (entry->d_name[0] != '.' && identify(std::atoi(entry->d_name), id) && id == s.identity) another = true;
-    }
-    closedir(dir);
-    if (another) return;
+    if (s.identity == Identity{} || std::find(open.begin(), open.end(), s.identity) != open.end()) continue;
     s.identity = {};
-    e.closed();
-    return;
+    s.enclave->closed();
   }
+}
+
+void Devices::after_close() {
+  SignalsBlocked blocked;
+  std::lock_guard guard(lock_);
+  sweep();
+}
+
+void Devices::before_fork() {
+  lock_.lock();
+  for (std::size_t i = 0; i < count_.load(); ++i) slots_[i].enclave->lock_for_fork();
+}
+
+void Devices::after_fork() {
+  for (std::size_t i = 0; i < count_.load(); ++i) slots_[i].enclave->unlock_after_fork();
+  lock_.unlock();
 }
 
 EpcIndex Devices::epc_page(std::uint64_t linaddr) const noexcept {

@@ -30,8 +30,8 @@ class Devices final : public Platform, private AddressSpace {
   // The enclave behind a descriptor, or null. Cheap while the process has no enclave.
   [[nodiscard]] Enclave* find(int fd);
   [[nodiscard]] bool is_provision(int fd);
-  // After close(fd) of `e`'s descriptor: finds out whether another one is left.
-  void after_close(Enclave& e);
+  // After a close of an enclave's descriptor: finds out whether another one is left.
+  void after_close();
 
   // Calls `visit(Enclave&)` for every enclave with a mapping that may touch the range. Lock-free.
   template <typename Visit>
@@ -46,9 +46,9 @@ class Devices final : public Platform, private AddressSpace {
     for_each_touching(range, [&](Enclave&) { any = true; });
     return any;
   }
-  // fork: the lock must not be held by a thread that the child does not have.
-  void before_fork() { lock_.lock(); }
-  void after_fork() { lock_.unlock(); }
+  // fork: no lock must be held by a thread that the child does not have.
+  void before_fork();
+  void after_fork();
 
   // Platform.
   [[nodiscard]] const AddressSpace& address_space() const noexcept override { return *this; }
@@ -67,6 +67,8 @@ class Devices final : public Platform, private AddressSpace {
   static bool identify(int fd, Identity& out) noexcept;
   [[nodiscard]] EpcIndex epc_page(std::uint64_t linaddr) const noexcept override;
   Slot* free_slot();
+  // Closes the enclaves that no descriptor of this process names any more.
+  void sweep();
 
   Machine& machine_;
   const Owner owner_;

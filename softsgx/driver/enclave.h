@@ -61,6 +61,8 @@ class Enclave {
   [[nodiscard]] bool in_use();
   // Frees EPC pages if nothing refers to the enclave any more; pages that a thread is still using stay until next time.
   void release_if_unused();
+  void lock_for_fork() { lock_.lock(); }
+  void unlock_after_fork() { lock_.unlock(); }
 
  private:
   class Locked {  // signals blocked, then the lock

@@ -1,4 +1,5 @@
 // When an enclave's EPC pages go: with the last descriptor and the last mapping (Linux: sgx_encl_release).
+#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/driver/enclave.h"
 
 namespace softsgx {
@@ -19,9 +20,16 @@ bool Enclave::in_use() {
 void Enclave::release_if_unused() {
   Locked locked(*this);
   if (open_ || !vmas_.empty() || !created_) return;
+  // A forked child that lets go of its copies must not take the pages from its parent, who still uses them.
+  if (static_cast<std::uint32_t>(raw::call(SYS_getpid)) != owner_.pid) return;
   // No mapping is left, so no thread can go on inside: it faults and leaves. One that has not yet keeps its pages
   // (EREMOVE answers SGX_ENCLAVE_ACT), until somebody calls again.
   bool all = true;
+  EpcIndex first = 0, count = 0;  // a run to release at once: each release locks the machine
+  auto flush = [&] {
+    if (count != 0) machine_.release(first, count);
+    count = 0;
+  };
   for (std::uint64_t i = 0; i < table_.pages(); ++i) {
     const EpcIndex epc = table_.page(i);
     if (epc == kNotEpc) continue;
@@ -30,8 +38,11 @@ void Enclave::release_if_unused() {
       continue;
     }
     table_.remove(i);
-    machine_.release(epc, 1);
+    if (count != 0 && epc != first + count) flush();
+    if (count == 0) first = epc;
+    ++count;
   }
+  flush();
   if (!all || !encls::eremove(machine_, secs_).ok()) return;
   machine_.release(secs_, 1);
   secs_ = kNotEpc;

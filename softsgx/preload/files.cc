@@ -37,7 +37,7 @@ std::optional<long> enclave_ioctl(int fd, unsigned long command, std::uint64_t a
 long do_close(int fd) {
   Enclave* e = active() ? g_devices->find(fd) : nullptr;
   const long r = raw::call(SYS_close, static_cast<std::uint64_t>(fd));
-  if (e && r == 0) g_devices->after_close(*e);
+  if (e && r == 0) g_devices->after_close();
   return r;
 }
 

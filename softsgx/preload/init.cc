@@ -6,7 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <new>
+#include <optional>
 
 #include "softsgx/cpu/cpuid.h"
 #include "softsgx/cpu/interrupt.h"
@@ -22,7 +22,8 @@
 namespace softsgx::preload {
 namespace {
 
-Options g_options;
+// Made by the constructor below, which runs before this file's own static initialisers.
+Options* g_options = nullptr;
 
 [[noreturn]] void fail(const std::string& why) {
   std::fprintf(stderr, "softsgx: %s\n", why.c_str());
@@ -45,21 +46,26 @@ int patch_main_program(dl_phdr_info* info, std::size_t, void*) {
   return 1;
 }
 
+// Signals stay blocked in between: a page fault in a handler would want the locks.
+thread_local std::optional<SignalsBlocked> t_fork_signals;
 void before_fork() {
+  t_fork_signals.emplace();
   g_devices->before_fork();
 }
 void after_fork_in_parent() {
   g_devices->after_fork();
+  t_fork_signals.reset();
 }
 void after_fork_in_child() {
   g_devices->after_fork();
   ThreadArena::after_fork();
+  t_fork_signals.reset();
 }
 
 // Never destroyed: threads may execute ENCLU until the process is gone.
 void start_machine() {
   std::string error;
-  auto machine = Machine::open(g_options.machine, OpenOptions{}, error);
+  auto machine = Machine::open(g_options->machine, OpenOptions{}, error);
   if (!machine) fail(error);
   g_processor.machine = machine.release();
   g_devices = new Devices(*g_processor.machine);
@@ -71,8 +77,8 @@ void start_machine() {
   std::string error;
   const auto options = read_options(error);
   if (!options) fail(error);
-  g_options = *options;
-  if (g_options.machine.empty()) return;
+  if (options->machine.empty()) return;
+  g_options = new Options(*options);
   constexpr unsigned long kHwcap2Fsgsbase = 1u << 1;
   if (!(getauxval(AT_HWCAP2) & kHwcap2Fsgsbase)) {
     fail("this CPU or kernel has no FSGSBASE instructions in user mode; Linux 5.9 on a CPU since 2013 has");
@@ -83,8 +89,8 @@ void start_machine() {
     g_processor.vdso_enclu = vdso_enclu_address();
     g_processor.vdso_exception = vdso_exception_address();
   }
-  SingleStep::configure(g_options.step);
-  if (!CpuidPresentation::enable_faulting() && g_options.patch_cpuid) dl_iterate_phdr(&patch_main_program, nullptr);
+  SingleStep::configure(g_options->step);
+  if (!CpuidPresentation::enable_faulting() && g_options->patch_cpuid) dl_iterate_phdr(&patch_main_program, nullptr);
   pthread_atfork(&before_fork, &after_fork_in_parent, &after_fork_in_child);
   SignalTable::install();
   if (!ThreadArena::arm(nullptr)) fail("the kernel refuses an alternate signal stack");
@@ -98,8 +104,8 @@ bool active() noexcept {
 
 void first_enclave() {
   static std::atomic<bool> started = false;
-  if (g_options.aex_hz == 0 || started.exchange(true)) return;
-  if (!Interrupts::start_random(g_options.aex_hz, g_options.seed)) fail("--aex-hz: cannot make a thread");
+  if (!g_options || g_options->aex_hz == 0 || started.exchange(true)) return;
+  if (!Interrupts::start_random(g_options->aex_hz, g_options->seed)) fail("--aex-hz: cannot make a thread");
 }
 
 }  // namespace softsgx::preload

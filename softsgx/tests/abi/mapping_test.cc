@@ -145,6 +145,28 @@ TEST_F(Mapping, ChildOfForkUsesTheEnclave) {
   EXPECT_EQ(run(enclave.tcs(), kAdd, 1, 2), 3u);
 }
 
+TEST_F(Mapping, ChildThatLetsGoDoesNotDestroyTheEnclave) {
+  const pid_t child = fork();
+  if (child == 0) {
+    enclave.unmap();
+    enclave.close_fd();
+    _exit(0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(run(enclave.tcs(), kAdd, 1, 2), 3u);
+}
+
+TEST(Lifetime, DescriptorReplacedByDup2IsClosed) {
+  for (int i = 0; i < 12; ++i) {
+    TestEnclave e(EnclaveOptions{.size = 256u << 20, .heap_pages = 25'000});
+    ASSERT_EQ(e.error(), 0) << e.failed_step() << " of enclave " << i;
+    e.unmap();
+    ASSERT_EQ(dup2(STDERR_FILENO, e.fd()), e.fd());
+  }
+}
+
 TEST(Lifetime, EpcIsFreedAtTheLastUse) {
   // Together they are several times the machine's EPC: each must give its pages back.
   for (int i = 0; i < 12; ++i) {

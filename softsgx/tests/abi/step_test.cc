@@ -37,6 +37,21 @@ TEST(Step, EveryInstructionIsInterrupted) {
   EXPECT_EQ(steps, seen.size());  // no loop in this path
 }
 
+// Run under --aex-hz: without it this would never end.
+TEST(RandomAex, InterruptsAThreadThatOnlySpins) {
+  TestEnclave e(EnclaveOptions{});
+  ASSERT_EQ(e.error(), 0) << e.failed_step();
+  std::uint32_t stop = 0;
+  CallState s;
+  Outcome o = enter(s, e.tcs(), kCount, reinterpret_cast<std::uint64_t>(&stop));
+  for (int aexs = 1; o == kAtAep; ++aexs) {
+    if (aexs == 20) stop = 1;
+    o = resume(s, e.tcs());
+  }
+  EXPECT_EQ(o, kExited);
+  EXPECT_EQ(stop, 1u);
+}
+
 TEST(Step, HostIsNotStepped) {
   std::uint64_t flags;
   TestEnclave e(EnclaveOptions{});
