@@ -14,6 +14,13 @@ namespace sealift::agent::calls {
 using Id = std::array<std::uint8_t, 16>;
 using BytesOr = std::pair<Errc, Bytes>;
 
+// An Errc as the result of a call: Result<Errc> could not tell an answer from a failure.
+struct Code {
+  Errc errc = Errc::kOk;
+  auto tie() { return std::tie(errc); }
+  auto tie() const { return std::tie(errc); }
+};
+
 struct LocalReply {
   Errc error = Errc::kOk;
   std::uint64_t session = 0;
@@ -52,20 +59,20 @@ struct AttemptState {
 
 inline constexpr Ecall<1, Bytes()> kHello{};
 inline constexpr Ecall<2, BytesOr(Bytes)> kQuoteReport{};
-inline constexpr Ecall<3, Errc(Bytes)> kInstallQuote{};
+inline constexpr Ecall<3, Code(Bytes)> kInstallQuote{};
 inline constexpr Ecall<4, LocalReply(Bytes)> kLocalHello{};
 inline constexpr Ecall<5, BytesOr(std::uint64_t, Bytes)> kLocalMessage{};
 inline constexpr Ecall<6, BytesOr(std::uint64_t)> kLocalPoll{};
 inline constexpr Ecall<7, void(std::uint64_t)> kLocalClose{};
 inline constexpr Ecall<8, std::pair<Errc, std::uint64_t>(bool)> kLinkOpen{};
-inline constexpr Ecall<9, Errc(std::uint64_t, Bytes)> kLinkFeed{};
+inline constexpr Ecall<9, Code(std::uint64_t, Bytes)> kLinkFeed{};
 inline constexpr Ecall<10, BytesOr(std::uint64_t)> kLinkTake{};
 inline constexpr Ecall<11, LinkState(std::uint64_t)> kLinkState{};
 inline constexpr Ecall<12, void(std::uint64_t)> kLinkClose{};
-inline constexpr Ecall<13, Errc(Id, std::uint64_t)> kOffer{};
-inline constexpr Ecall<14, Errc(Id)> kCancel{};
-inline constexpr Ecall<15, Errc(std::uint64_t, std::uint64_t)> kAnnounce{};
-inline constexpr Ecall<16, Errc(std::uint64_t, std::uint64_t)> kRequestGrant{};
+inline constexpr Ecall<13, Code(Id, std::uint64_t)> kOffer{};
+inline constexpr Ecall<14, Code(Id)> kCancel{};
+inline constexpr Ecall<15, Code(std::uint64_t, std::uint64_t)> kAnnounce{};
+inline constexpr Ecall<16, Code(std::uint64_t, std::uint64_t)> kRequestGrant{};
 inline constexpr Ecall<17, void(Id)> kForget{};
 inline constexpr Ecall<18, Event()> kNextEvent{};
 inline constexpr Ecall<19, AttemptState(Id)> kAttemptStatus{};

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "attestation/crypto.h"
 #include "sealift/trusted.h"
 #include "trusted/agent/agent.h"
 #include "trusted/agent/calls.h"
@@ -56,6 +57,8 @@ struct Instance {
   std::unique_ptr<Agent> agent;
 
   Instance() {
+    // Before anything of OpenSSL: its configuration file would be the host's, and may replace algorithms.
+    attestation::isolate_crypto();
     auto made_channels = RatlsChannels::create(platform, anchors());
     if (!made_channels) throw std::runtime_error(errc_name(made_channels.error()));
     channels = std::move(*made_channels);
@@ -102,22 +105,25 @@ calls::AttemptState attempt_status(const calls::Id& attempt) {
 const Define kDefinitions[] = {
     {calls::kHello, [] { return agent().hello(); }},
     {calls::kQuoteReport, [](const Bytes& qe) { return pair_of(agent().quote_report(qe)); }},
-    {calls::kInstallQuote, [](const Bytes& quote) { return agent().install_quote(quote); }},
+    {calls::kInstallQuote, [](const Bytes& quote) { return calls::Code{agent().install_quote(quote)}; }},
     {calls::kLocalHello, local_hello},
     {calls::kLocalMessage,
      [](std::uint64_t session, const Bytes& sealed) { return pair_of(agent().local_message(session, sealed)); }},
     {calls::kLocalPoll, [](std::uint64_t session) { return pair_of(agent().local_poll(session)); }},
     {calls::kLocalClose, [](std::uint64_t session) { agent().local_close(session); }},
     {calls::kLinkOpen, [](bool is_server) { return pair_of(agent().link_open(is_server)); }},
-    {calls::kLinkFeed, [](std::uint64_t link, const Bytes& bytes) { return agent().link_feed(link, bytes); }},
+    {calls::kLinkFeed,
+     [](std::uint64_t link, const Bytes& bytes) { return calls::Code{agent().link_feed(link, bytes)}; }},
     {calls::kLinkTake, [](std::uint64_t link) { return pair_of(agent().link_take(link)); }},
     {calls::kLinkState, link_state},
     {calls::kLinkClose, [](std::uint64_t link) { agent().link_close(link); }},
-    {calls::kOffer, [](const calls::Id& attempt, std::uint64_t link) { return agent().offer(attempt, link); }},
-    {calls::kCancel, [](const calls::Id& attempt) { return agent().cancel(attempt); }},
-    {calls::kAnnounce, [](std::uint64_t session, std::uint64_t link) { return agent().announce(session, link); }},
+    {calls::kOffer,
+     [](const calls::Id& attempt, std::uint64_t link) { return calls::Code{agent().offer(attempt, link)}; }},
+    {calls::kCancel, [](const calls::Id& attempt) { return calls::Code{agent().cancel(attempt)}; }},
+    {calls::kAnnounce,
+     [](std::uint64_t session, std::uint64_t link) { return calls::Code{agent().announce(session, link)}; }},
     {calls::kRequestGrant,
-     [](std::uint64_t session, std::uint64_t link) { return agent().request_grant(session, link); }},
+     [](std::uint64_t session, std::uint64_t link) { return calls::Code{agent().request_grant(session, link)}; }},
     {calls::kForget, [](const calls::Id& attempt) { agent().forget(attempt); }},
     {calls::kNextEvent, next_event},
     {calls::kAttemptStatus, attempt_status},

@@ -1,0 +1,32 @@
+# The two commands a person needs; everything else is CMake (see CMakePresets.json).
+BUILD := build/release
+
+.PHONY: all test demo setup build asan format tidy clean
+all: build
+
+setup:
+	@scripts/setup
+
+build: setup
+	@cmake --preset release
+	@cmake --build --preset release
+
+test: build
+	@ctest --preset release --output-on-failure
+
+demo: build
+	@scripts/demo $(BUILD)
+
+asan: setup
+	@cmake --preset asan
+	@cmake --build --preset asan
+	@ctest --preset asan
+
+format: setup
+	@scripts/check-format --fix
+
+tidy: build
+	@scripts/check-tidy $(BUILD)
+
+clean:
+	rm -rf build
