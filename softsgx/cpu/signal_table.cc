@@ -23,6 +23,7 @@ struct Slot {
   std::atomic<std::uint64_t> handler = 0, flags = 0, restorer = 0, mask = 0;
 };
 std::array<Slot, kSignals + 1> g_slots;
+std::atomic<long> g_owner = 0;  // process whose dispositions the table holds
 
 KernelAction load(Slot& s) noexcept {
   for (;;) {
@@ -80,8 +81,13 @@ KernelAction kernel_side(int signal, const KernelAction& a) noexcept {
 
 }  // namespace
 
+void SignalTable::after_fork() noexcept {
+  g_owner = raw::call(SYS_getpid);
+}
+
 void SignalTable::install() noexcept {
   SignalsBlocked blocked;
+  g_owner = raw::call(SYS_getpid);
   for (int s = 1; s <= kSignals; ++s) {
     if (s == SIGKILL || s == SIGSTOP) continue;
     KernelAction now;
@@ -99,7 +105,9 @@ void SignalTable::install() noexcept {
 
 int SignalTable::set(int signal, const KernelAction* action, KernelAction* old) noexcept {
   if (signal < 1 || signal > kSignals) return -EINVAL;
-  if (signal == SIGKILL || signal == SIGSTOP) return static_cast<int>(kernel_sigaction(signal, action, old));
+  if (signal == SIGKILL || signal == SIGSTOP || raw::call(SYS_getpid) != g_owner) {
+    return static_cast<int>(kernel_sigaction(signal, action, old));
+  }
   SignalsBlocked blocked;
   Slot& slot = g_slots[static_cast<std::size_t>(signal)];
   if (!action) {

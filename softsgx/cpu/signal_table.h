@@ -39,7 +39,11 @@ class SignalTable {
   // Takes over the owned signals, and whatever handlers the process already has.
   static void install() noexcept;
 
-  // What sigaction(2) does, for the program. 0 or -errno. `old` may be null, `action` too.
+  // In the child of fork: the table is the child's own now.
+  static void after_fork() noexcept;
+
+  // What sigaction(2) does, for the program. 0 or -errno. `old` may be null, `action` too. In a child of vfork, which
+  // shares the table with its parent but not the kernel's dispositions, it is the kernel's alone.
   static int set(int signal, const KernelAction* action, KernelAction* old) noexcept;
 
   // The program's disposition. Async-signal-safe.

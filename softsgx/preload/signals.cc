@@ -106,26 +106,6 @@ void from_kernel(const KernelAction& k, struct sigaction& a) noexcept {
   set_first_word(a.sa_mask, k.mask);
 }
 
-// signal(3) and its relatives: one handler, fixed flags.
-sighandler_t simple(int signal, sighandler_t handler, int flags, bool block_itself) noexcept {
-  if (handler == SIG_ERR || signal < 1 || signal > kSignals) {
-    errno = EINVAL;
-    return SIG_ERR;
-  }
-  struct sigaction action {
-  }, old;
-  action.sa_handler = handler;
-  action.sa_flags = flags;
-  if (block_itself) sigaddset(&action.sa_mask, signal);
-  return sigaction(signal, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
-}
-
-std::atomic<std::uint64_t> g_interrupting = 0;  // siginterrupt(signal, 1)
-
-int bsd_flags(int signal) noexcept {
-  return g_interrupting & signal_bit(signal) ? 0 : SA_RESTART;
-}
-
 }  // namespace
 }  // namespace softsgx::preload
 
@@ -142,35 +122,6 @@ SOFTSGX_EXPORT int sigaction(int signal, const struct sigaction* action, struct 
 
 SOFTSGX_EXPORT int __sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
   return sigaction(signal, action, old);
-}
-
-SOFTSGX_EXPORT sighandler_t signal(int signal, sighandler_t handler) noexcept {
-  return simple(signal, handler, signal > 0 && signal <= softsgx::kSignals ? bsd_flags(signal) : 0, true);
-}
-SOFTSGX_EXPORT sighandler_t bsd_signal(int number, sighandler_t handler) noexcept {
-  return signal(number, handler);
-}
-SOFTSGX_EXPORT sighandler_t ssignal(int number, sighandler_t handler) noexcept {
-  return signal(number, handler);
-}
-SOFTSGX_EXPORT sighandler_t sysv_signal(int number, sighandler_t handler) noexcept {
-  return simple(number, handler, static_cast<int>(SA_RESETHAND) | SA_NODEFER, false);
-}
-SOFTSGX_EXPORT sighandler_t __sysv_signal(int number, sighandler_t handler) noexcept {
-  return sysv_signal(number, handler);
-}
-
-SOFTSGX_EXPORT int siginterrupt(int signal, int interrupt) noexcept {
-  struct sigaction action;
-  if (sigaction(signal, nullptr, &action) != 0) return -1;
-  if (interrupt) {
-    g_interrupting |= softsgx::signal_bit(signal);
-    action.sa_flags &= ~SA_RESTART;
-  } else {
-    g_interrupting &= ~softsgx::signal_bit(signal);
-    action.sa_flags |= SA_RESTART;
-  }
-  return sigaction(signal, &action, nullptr);
 }
 
 SOFTSGX_EXPORT int pthread_sigmask(int how, const sigset_t* set, sigset_t* old) noexcept {

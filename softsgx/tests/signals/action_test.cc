@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -66,6 +67,46 @@ TEST(Action, RawSystemCallsSeeTheSame) {
   } raw{};
   ASSERT_EQ(syscall(SYS_rt_sigaction, SIGUSR1, nullptr, &raw, 8), 0);
   EXPECT_EQ(raw.handler, reinterpret_cast<void*>(&nothing));
+}
+
+// System V's interface is deprecated, not gone.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+TEST(Action, SigsetHoldsAndReleases) {
+  EXPECT_EQ(sigset(SIGUSR2, &simple), SIG_DFL);
+  EXPECT_EQ(sigset(SIGUSR2, SIG_HOLD), &simple);
+  raise(SIGUSR2);  // waits
+  EXPECT_EQ(sigset(SIGUSR2, SIG_IGN), SIG_HOLD);
+  EXPECT_EQ(sigset(SIGUSR2, SIG_DFL), SIG_IGN);
+  EXPECT_EQ(siginterrupt(SIGUSR2, 1), 0);
+  constexpr int kBit = 1 << (SIGUSR2 - 1);
+  const int before = sigblock(kBit);
+  EXPECT_EQ(sigsetmask(before), before | kBit);
+}
+#pragma GCC diagnostic pop
+
+TEST(Action, ChildOfVforkHasItsOwnDispositions) {
+  Handler h(SIGUSR1, &nothing);
+  const pid_t child = vfork();
+  if (child == 0) {
+    signal(SIGUSR1, SIG_IGN);
+    _exit(0);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  struct sigaction told {};
+  sigaction(SIGUSR1, nullptr, &told);
+  EXPECT_EQ(told.sa_sigaction, &nothing);
+  raise(SIGUSR1);
+}
+
+TEST(Action, SystemAndSpawnLeaveHandlersAlone) {
+  Handler h(SIGINT, &nothing);
+  EXPECT_EQ(system("kill -INT $$"), SIGINT);  // in the child the default action is back
+  struct sigaction told {};
+  sigaction(SIGINT, nullptr, &told);
+  EXPECT_EQ(told.sa_sigaction, &nothing);
+  raise(SIGINT);
 }
 
 TEST(DefaultAction, KillsByTheRightSignal) {
