@@ -29,10 +29,6 @@ Result<T> flatten(const Result<std::pair<Errc, T>>& r) {
   return r->second;
 }
 
-Errc flatten(const Result<Errc>& r) {
-  return r.ok() ? *r : r.error();
-}
-
 // Ecalls that answer with nothing but a code carry it as a value of its own type.
 Errc answer(const Result<calls::Code>& r) {
   return r.ok() ? r->errc : r.error();
