@@ -229,6 +229,13 @@ sgx::Measurement mrsigner_of(const sgx::Sigstruct& s) {
   return digest.finish();
 }
 
+sgx::Measurement mrsigner_of_key(const std::string& key_path) {
+  const Pkey key = load_key(key_path);
+  sgx::Sigstruct s{};
+  to_little_endian(parameter(key.get(), OSSL_PKEY_PARAM_RSA_N).get(), s.modulus);
+  return mrsigner_of(s);
+}
+
 void sign(Image& image, const Manifest& manifest, const std::string& key_path) {
   const Pkey key = load_key(key_path);
   const Bn exponent = parameter(key.get(), OSSL_PKEY_PARAM_RSA_E);

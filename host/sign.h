@@ -14,6 +14,9 @@ namespace sealift::host {
 // SHA-256 of the modulus, as EINIT computes it.
 [[nodiscard]] sgx::Measurement mrsigner_of(const sgx::Sigstruct& s);
 
+// The MRSIGNER of enclaves that the key at `key_path` signs. Throws Error.
+[[nodiscard]] sgx::Measurement mrsigner_of_key(const std::string& key_path);
+
 // Lays out ELRANGE, writes the configuration, replaces `cpuid` by `ud2` at recorded sites (inside an enclave both are
 // #UD; on a software machine only the second is), measures and signs with the RSA-3072 (e = 3) PEM key at `key_path`.
 // Throws Error.

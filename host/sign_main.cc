@@ -5,11 +5,21 @@
 
 #include "host/sign.h"
 
+namespace {
+
+void print_mrsigner(const std::string& key) {
+  for (const std::uint8_t byte : sealift::host::mrsigner_of_key(key).bytes) std::printf("%02x", byte);
+  std::printf("\n");
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace sealift::host;
-  if (argc == 3 && std::string(argv[1]) == "--new-key") {
+  const std::string option = argc == 3 ? argv[1] : "";
+  if (option == "--new-key" || option == "--mrsigner") {
     try {
-      generate_key(argv[2]);
+      option == "--new-key" ? generate_key(argv[2]) : print_mrsigner(argv[2]);
       return 0;
     } catch (const Error& e) {
       std::fprintf(stderr, "sealift-sign: %s\n", e.what());
@@ -17,7 +27,9 @@ int main(int argc, char** argv) {
     }
   }
   if (argc != 5) {
-    std::fprintf(stderr, "usage: sealift-sign ELF MANIFEST KEY OUTPUT | sealift-sign --new-key KEY\n");
+    std::fprintf(stderr,
+                 "usage: sealift-sign ELF MANIFEST KEY OUTPUT | sealift-sign --new-key KEY | "
+                 "sealift-sign --mrsigner KEY\n");
     return 2;
   }
   try {
