@@ -37,11 +37,13 @@ void gcm_seal(const Key& key, std::uint64_t sequence, ByteView aad, ByteView in,
 [[nodiscard]] bool gcm_open(const Key& key, std::uint64_t sequence, ByteView aad, ByteView in, std::uint8_t* out,
                             const std::uint8_t* tag);
 
-// The bytes of a message's structure.
+// The bytes of a message's structure. A view: not of a temporary, which would be gone.
 template <typename T>
 [[nodiscard]] ByteView bytes_of(const T& object) noexcept {
   static_assert(std::is_trivially_copyable_v<T>);
   return {reinterpret_cast<const std::uint8_t*>(&object), sizeof(T)};
 }
+template <typename T>
+ByteView bytes_of(const T&& object) = delete;
 
 }  // namespace sealift::agent

@@ -15,8 +15,8 @@ using messages::LinkKind;
 
 struct LinkTest : ::testing::Test {
   LinkTest() {
-    const ByteView verdict = bytes_of(PeerVerdict{});
-    link.feed(verdict);  // the stand-in's handshake
+    const PeerVerdict verdict;
+    link.feed(bytes_of(verdict));  // the stand-in's handshake
     EXPECT_EQ(link.phase(), LinkPhase::kReady);
   }
   static Bytes message(std::uint32_t kind, std::size_t body, std::uint32_t version = 1, std::uint32_t reserved = 0) {
