@@ -60,7 +60,8 @@ TEST(Migration, ThirtyTwoThreadsMoveManyTimesUnderInterrupts) {
   for (int i = 0; i < rounds; ++i) {
     auto there = std::make_unique<Peer>(machines[(i + 1) % 2], interrupts);
     Migration m(machines[i % 2], *here, machines[(i + 1) % 2]);
-    ASSERT_EQ(m.run(*there, "counter"), Errc::kOk) << "migration " << i << ": " << there->error;
+    ASSERT_EQ(m.run(*there, "counter"), Errc::kOk)
+        << "migration " << i << ": source: " << here->error << " target: " << there->error;
     const auto state = there->call(counter::kState);
     ASSERT_TRUE(state.ok()) << "migration " << i << ": " << errc_name(state.error());
     EXPECT_TRUE(state->consistent) << "migration " << i;

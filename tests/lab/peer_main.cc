@@ -56,6 +56,12 @@ class Peer {
     return Errc::kBadRequest;
   }
 
+  // Why the enclave crashed, for people.
+  Bytes report() const {
+    const std::string text = instance_ ? instance_->crash_report() : "";
+    return {text.begin(), text.end()};
+  }
+
   Errc close() {
     // Detached callers leave on their own once the gate has ended; they hold the instance until then.
     if (instance_) instance_->destroyed();
@@ -157,6 +163,7 @@ int serve() {
         const std::string text = error.what();
         out.assign(text.begin(), text.end());
       }
+      if (e == Errc::kCrashed) out = peer.report();
     }
     Bytes reply = wire::encode(static_cast<std::uint32_t>(e));
     reply.insert(reply.end(), out.begin(), out.end());

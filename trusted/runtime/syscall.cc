@@ -74,6 +74,14 @@ std::uint64_t gettimeofday(const SyscallRegs& r) noexcept {
   return result;
 }
 
+std::uint64_t time(const SyscallRegs& r) noexcept {
+  std::int64_t now[2];
+  const std::uint64_t result = clock(0, now);
+  if (result != 0) return result;
+  if (r.rdi != 0) core::copy(reinterpret_cast<void*>(r.rdi), now, sizeof now[0]);
+  return static_cast<std::uint64_t>(now[0]);
+}
+
 std::uint64_t dispatch(const SyscallRegs& r) noexcept {
   switch (r.rax) {
     case __NR_brk:
@@ -103,6 +111,8 @@ std::uint64_t dispatch(const SyscallRegs& r) noexcept {
       return clock_gettime(r);
     case __NR_gettimeofday:
       return gettimeofday(r);
+    case __NR_time:
+      return time(r);
     case __NR_futex:
       return futex(r);
     case __NR_clone3:
