@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -36,6 +37,7 @@ inline bool write_all(int fd, const void* data, std::size_t n) {
   const auto* p = static_cast<const char*>(data);
   while (n > 0) {
     const ssize_t w = ::write(fd, p, n);
+    if (w < 0 && errno == EINTR) continue;
     if (w <= 0) return false;
     p += w;
     n -= static_cast<std::size_t>(w);
@@ -47,6 +49,7 @@ inline bool read_all(int fd, void* data, std::size_t n) {
   auto* p = static_cast<char*>(data);
   while (n > 0) {
     const ssize_t r = ::read(fd, p, n);
+    if (r < 0 && errno == EINTR) continue;  // softsgx's interrupts may hit a thread that has just left the enclave
     if (r <= 0) return false;
     p += r;
     n -= static_cast<std::size_t>(r);
