@@ -1,16 +1,14 @@
-// What the compiler and the linked crypto libraries expect of a C library, so that core needs none.
+// What the compiler and the linked crypto libraries expect around them, so that core needs no C library and no more of
+// the crypto libraries than it calls.
 //
-// The compiler emits calls to mem*; libsodium's objects also name functions that core never causes to be called (they
-// belong to its allocator, its RNG and its misuse handler). Those are a #UD: reaching one is a bug, and stops the
-// thread.
+// The compiler emits calls to mem*. libsodium's objects name helpers whose own objects would pull in its allocator, its
+// RNG and every other algorithm: the few that are really called are defined here, the others are a #UD, since reaching
+// one is a bug.
 #include <cstddef>
 #include <cstdint>
 
+#include "trusted/core/area.h"
 #include "trusted/core/memory.h"
-
-namespace {
-[[gnu::section(".bss.sealift_core")]] int errno_slot;
-}  // namespace
 
 extern "C" {
 
@@ -44,41 +42,40 @@ int memcmp(const void* a, const void* b, std::size_t n) {
   return 0;
 }
 
-void __explicit_bzero_chk(void* p, std::size_t n, std::size_t) {
+void sodium_memzero(void* p, std::size_t n) {
   sealift::core::wipe(p, n);
-}  // NOLINT: glibc's name
+}
 
-int* __errno_location() {
-  return &errno_slot;
-}  // NOLINT: glibc's name
+int sodium_memcmp(const void* a, const void* b, std::size_t n) {
+  return sealift::core::equal_ct(a, b, n) ? 0 : -1;
+}
+
+// Of field elements: constant in time, as the one it stands for.
+int sodium_is_zero(const unsigned char* p, std::size_t n) {
+  volatile unsigned char any = 0;
+  for (std::size_t i = 0; i < n; ++i) any = static_cast<unsigned char>(any | p[i]);
+  return any == 0 ? 1 : 0;
+}
+
+// X25519's portable implementation: a few microseconds an attempt are not worth a second one in the TCB.
+int sodium_runtime_has_avx() {
+  return 0;
+}
+
+// intel-ipsec-mb notes bad arguments in a global; core passes none, and has no use for the note.
+SEALIFT_CORE_DATA int imb_errno;
+// Error texts, which nothing here asks for.
+extern const char* const imb_errno_types[1] = {nullptr};
+void imb_set_errno(void*, int) {}
 
 #define SEALIFT_UNREACHABLE(name) \
   [[noreturn]] void name() {      \
     __builtin_trap();             \
   }
-SEALIFT_UNREACHABLE(__assert_fail)
 SEALIFT_UNREACHABLE(__stack_chk_fail)
 SEALIFT_UNREACHABLE(abort)
-SEALIFT_UNREACHABLE(raise)
-SEALIFT_UNREACHABLE(close)
-SEALIFT_UNREACHABLE(fcntl)
-SEALIFT_UNREACHABLE(free)
-SEALIFT_UNREACHABLE(fstat)
-SEALIFT_UNREACHABLE(getrandom)
-SEALIFT_UNREACHABLE(madvise)
-SEALIFT_UNREACHABLE(malloc)
-SEALIFT_UNREACHABLE(mlock)
-SEALIFT_UNREACHABLE(mmap)
-SEALIFT_UNREACHABLE(mprotect)
-SEALIFT_UNREACHABLE(munlock)
-SEALIFT_UNREACHABLE(munmap)
-SEALIFT_UNREACHABLE(open)
-SEALIFT_UNREACHABLE(poll)
-SEALIFT_UNREACHABLE(pthread_mutex_lock)
-SEALIFT_UNREACHABLE(pthread_mutex_unlock)
-SEALIFT_UNREACHABLE(read)
-SEALIFT_UNREACHABLE(strerror)
-SEALIFT_UNREACHABLE(sysconf)
+SEALIFT_UNREACHABLE(randombytes_buf)
+SEALIFT_UNREACHABLE(sodium_misuse)
 #undef SEALIFT_UNREACHABLE
 
 }  // extern "C"

@@ -87,16 +87,46 @@ void target_info_of(const sgx::ReportBody& b, sgx::Targetinfo& t) noexcept {
   copy(t.configid, b.configid, sizeof t.configid);
 }
 
-Errc begin_attempt() noexcept {
+// What a hello may follow. A source draws a new attempt, and with it new keys. A target that already holds K may turn
+// to another agent instance: if A_t dies between the grant and its arrival here, nobody else could bring it (S7). It
+// then keeps its X25519 key, as that is what the grant is bound to.
+Errc begin_attempt(const messages::AgentHello& hello, bool& keep_instance_key) noexcept {
   Instance& me = instance();
-  const bool source = me.role == abi::Role::kStart || gate() == abi::GateState::kOpen;
-  if (gate() == abi::GateState::kOpen) {
-    if ((config().policy.flags & policy::kAllowMigration) == 0) return Errc::kPolicy;
-    forget_attempt();
-    if (!random_bytes(me.attempt, sizeof me.attempt)) return Errc::kEntropy;
-  } else if (source || gate() != abi::GateState::kRestoring || me.has_key) {
-    return Errc::kWrongState;
+  keep_instance_key = false;
+  switch (gate()) {
+    case abi::GateState::kOpen:
+      if ((config().policy.flags & policy::kAllowMigration) == 0) return Errc::kPolicy;
+      forget_attempt();
+      return random_bytes(me.attempt, sizeof me.attempt) ? Errc::kOk : Errc::kEntropy;
+    case abi::GateState::kRestoring:
+      keep_instance_key = me.has_key;
+      // The same agent again would derive the same keys, and sequence numbers must never be sealed twice.
+      return me.has_key && equal_ct(me.session.agent_key, hello.instance_key, sizeof hello.instance_key)
+                 ? Errc::kWrongState
+                 : Errc::kOk;
+    case abi::GateState::kUnborn:
+    case abi::GateState::kQuiescing:
+    case abi::GateState::kDestroyed:
+      break;
   }
+  return Errc::kWrongState;
+}
+
+// Fresh keys and sequences; of a target's earlier session only its instance key stays, if asked.
+Errc reset_session(bool keep_instance_key) noexcept {
+  Session& s = instance().session;
+  std::uint8_t secret[32];
+  ScopedWipe wipe_secret(secret);
+  if (keep_instance_key) {
+    copy(secret, s.secret, sizeof secret);
+  } else if (!random_bytes(secret, sizeof secret)) {
+    return Errc::kEntropy;
+  }
+  wipe(&s, sizeof s);
+  copy(s.secret, secret, sizeof secret);
+  x25519_public(s.secret, s.key);
+  s.role = gate() == abi::GateState::kOpen ? LocalRole::kSource : LocalRole::kTarget;
+  instance().ready_sealed = false;
   return Errc::kOk;
 }
 
@@ -113,14 +143,13 @@ void forget_attempt() noexcept {
 Errc agent_hello(ControlIo& io) noexcept {
   const auto* hello = io.input<messages::AgentHello>();
   if (hello == nullptr || hello->version != messages::kVersion) return Errc::kBadMessage;
-  const Errc begun = begin_attempt();
+  bool keep_instance_key = false;
+  const Errc begun = begin_attempt(*hello, keep_instance_key);
   if (begun != Errc::kOk) return begun;
+  const Errc reset = reset_session(keep_instance_key);
+  if (reset != Errc::kOk) return reset;
   Instance& me = instance();
   Session& s = me.session;
-  wipe(&s, sizeof s);
-  s.role = gate() == abi::GateState::kOpen ? LocalRole::kSource : LocalRole::kTarget;
-  if (!random_bytes(s.secret, sizeof s.secret)) return Errc::kEntropy;
-  x25519_public(s.secret, s.key);
   copy(s.agent_key, hello->instance_key, sizeof s.agent_key);
 
   alignas(512) sgx::Targetinfo target = hello->target;
@@ -150,7 +179,8 @@ Errc derive_keys(const std::uint8_t (&mac)[32]) noexcept {
   std::uint8_t shared[32], prk[32], key[32], expected[32];
   ScopedWipe w1(shared), w2(prk), w3(key);
   if (!x25519(s.secret, s.agent_key, shared)) return Errc::kBadMessage;
-  wipe(s.secret, sizeof s.secret);
+  // A target may need it for a session with another agent instance, until its grant (begin_attempt).
+  if (s.role == LocalRole::kSource) wipe(s.secret, sizeof s.secret);
   hkdf_extract(s.transcript, shared, prk);
   hkdf_expand(prk, messages::kConfirmLabel, key);
   hmac_sha256(key, s.transcript, sizeof s.transcript, expected);
