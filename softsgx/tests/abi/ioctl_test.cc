@@ -152,6 +152,9 @@ TEST(Init, ProvisionRefusesOtherFiles) {
 }
 
 TEST(Init, UninitialisedEnclaveCannotBeEntered) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer reports the fault and exits";
+#endif
   TestEnclave e(EnclaveOptions{.initialise = false});
   ASSERT_EQ(e.error(), 0);
   EXPECT_EXIT(run(e.tcs(), kAdd), ::testing::KilledBySignal(SIGSEGV), "");
