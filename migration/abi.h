@@ -64,11 +64,11 @@ enum class ControlOp : std::uint64_t {
   kAgentHello = 4,    // input messages::AgentHello, output messages::EnclaveHello
   kAgentConfirm = 5,  // input messages::AgentConfirm; source: output sealed Prepare; target: output sealed KeyRequest
   kQuiesce = 6,       // closes the gate; output u32 threads still running (0: quiescent)
-  kDump = 7,          // output: the next record; needs quiescence. Done when the output's kind is the final record
+  kDump = 7,          // output: whole records, as many as fit; needs quiescence. The final record comes alone
   kCancel = 8,        // reopens the gate, erases the attempt's key
   kCommit = 9,        // input sealed Ready; self-destroys; output sealed Ticket. Repeats give the same bytes
   kInstallKey = 10,   // target: input sealed KeyDelivery
-  kRecord = 11,       // target: input one record; the final record completes the restore
+  kRecord = 11,       // target: input whole records, one or more; the final record completes the restore
   kReady = 12,        // target: output sealed ReadyNotice
   kGrant = 13,        // target: input sealed Grant; opens the gate
   kTicketAgain = 14,  // source, destroyed: output the sealed Ticket once more

@@ -231,14 +231,21 @@ Errc Migration::offer() {
 
 Errc Migration::dump() {
   if (Errc e = source.quiesce(); e != Errc::kOk) return e;
-  for (;;) {
-    Bytes record;
-    if (Errc e = source.control(abi::ControlOp::kDump, {}, record); e != Errc::kOk) return e;
-    records.push_back(record);
-    record::RecordHeader h{};
-    std::memcpy(&h, record.data(), sizeof h);
-    if (h.kind == static_cast<std::uint16_t>(record::Kind::kFinal)) return Errc::kOk;
+  for (bool final = false; !final;) {
+    Bytes batch;
+    if (Errc e = source.control(abi::ControlOp::kDump, {}, batch); e != Errc::kOk) return e;
+    // Record by record, so that a test can leave out, repeat or change any of them.
+    for (std::size_t at = 0; at < batch.size();) {
+      record::RecordHeader h{};
+      std::memcpy(&h, batch.data() + at, sizeof h);
+      const std::size_t size = sizeof h + h.body_len + record::kTagBytes;
+      records.emplace_back(batch.begin() + static_cast<std::ptrdiff_t>(at),
+                           batch.begin() + static_cast<std::ptrdiff_t>(at + size));
+      final = h.kind == static_cast<std::uint16_t>(record::Kind::kFinal);
+      at += size;
+    }
   }
+  return Errc::kOk;
 }
 
 Errc Migration::meet(Peer& target) {

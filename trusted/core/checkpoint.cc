@@ -1,8 +1,8 @@
 // Phase 2 of two-phase checkpointing: with no thread running, the control thread seals the enclave's state into
-// records, one a call. docs/format.md is the format.
+// records. docs/format.md is the format.
 //
-// Core seals into its own scratch and the dispatcher copies out: a tag is never computed over bytes that the host can
-// change meanwhile. A sequence number is sealed once: what gets lost is sent again from the host's copy.
+// Core seals into its own scratch, piece by piece, and copies each piece out: a tag is never computed over bytes that
+// the host can change meanwhile. A sequence number is sealed once: what gets lost is sent again from the host's copy.
 #include "trusted/core/area.h"
 #include "trusted/core/core.h"
 #include "trusted/core/instance.h"
@@ -15,6 +15,7 @@ using record::Kind;
 using record::RecordHeader;
 
 constexpr std::uint64_t kNone = ~std::uint64_t{0};
+constexpr std::uint64_t kPiece = 16 * 1024;  // sealed and copied out while it is in the L1 cache
 enum Phase : std::uint32_t { kPages, kArena, kThreads, kFinal };
 
 struct [[gnu::packed]] Aad {
@@ -27,16 +28,38 @@ RecordHeader header(Kind kind, std::uint64_t first_page, std::uint32_t page_coun
           page_count,     first_page};
 }
 
-// Writes header, ciphertext of `body` and tag to io.out. `body` may lie inside io.out's body area.
-void seal_record(ControlIo& io, const RecordHeader& h, const void* body) noexcept {
+// The output so far, in the control slot. Only ever written to, never read back.
+class Sink {
+ public:
+  void put(const void* data, std::uint64_t n) noexcept {
+    copy(control_slot() + used_, data, n);
+    used_ += n;
+  }
+  [[nodiscard]] std::uint64_t used() const noexcept { return used_; }
+  [[nodiscard]] bool has_room() const noexcept { return abi::kControlSlotBytes - used_ >= record::kMaxRecord; }
+
+ private:
+  std::uint64_t used_ = 0;
+};
+
+// Seals `body` (enclave memory, or core's scratch) as the next record.
+void seal_record(Sink& sink, const RecordHeader& h, const void* body) noexcept {
+  alignas(64) SEALIFT_CORE_DATA static std::uint8_t piece[kPiece];
   Instance& me = instance();
   Aad aad{h, {}};
   copy(aad.attempt, me.attempt, sizeof aad.attempt);
   std::uint8_t tag[kTagBytes];
-  copy(io.out, &h, sizeof h);
-  gcm_seal(me.key, me.sequence++, &aad, sizeof aad, body, h.body_len, io.out + sizeof h, tag);
-  copy(io.out + sizeof h + h.body_len, tag, sizeof tag);
-  io.out_len = sizeof h + h.body_len + sizeof tag;
+  sink.put(&h, sizeof h);
+  GcmSeal seal(me.key, me.sequence++, &aad, sizeof aad);
+  const auto* from = static_cast<const std::uint8_t*>(body);
+  for (std::uint64_t done = 0; done < h.body_len;) {
+    const std::uint64_t n = h.body_len - done < kPiece ? h.body_len - done : kPiece;
+    seal.update(from + done, n, piece);
+    sink.put(piece, n);
+    done += n;
+  }
+  seal.finish(tag);
+  sink.put(tag, sizeof tag);
   if (static_cast<Kind>(h.kind) != Kind::kFinal) {
     me.hash.add(h);
     me.hash.add(tag);
@@ -54,7 +77,7 @@ std::uint32_t run_length(std::uint64_t first, bool zero, std::uint32_t limit) no
   return n;
 }
 
-bool dump_pages(ControlIo& io) noexcept {
+bool dump_pages(Sink& sink) noexcept {
   Dump& d = instance().dump;
   const std::uint64_t first = next_used_page(d.next_page);
   if (first == kNone) return false;
@@ -63,18 +86,18 @@ bool dump_pages(ControlIo& io) noexcept {
   d.next_page = first + n;
   if (zero) {
     d.zero_pages += n;
-    seal_record(io, header(Kind::kZeroes, first, n, 0), nullptr);
+    seal_record(sink, header(Kind::kZeroes, first, n, 0), nullptr);
   } else {
     d.pages += n;
     const auto bytes = static_cast<std::uint32_t>(n * sgx::kPageSize);
-    seal_record(io, header(Kind::kPages, first, n, bytes), at(first << sgx::kPageShift));
+    seal_record(sink, header(Kind::kPages, first, n, bytes), at(first << sgx::kPageShift));
   }
   return true;
 }
 
 // A thread that was stopped in the middle of a boundary copy must find what it was copying. Only such threads' slots
 // travel; they are untrusted bytes before and after.
-bool dump_arena(ControlIo& io) noexcept {
+bool dump_arena(Sink& sink) noexcept {
   Dump& d = instance().dump;
   for (; d.next_thread < config().tcs_count; ++d.next_thread, d.next_page = 0) {
     if (state_of(sealift_thread_blocks[d.next_thread]) != ThreadState::kParked) continue;
@@ -82,11 +105,11 @@ bool dump_arena(ControlIo& io) noexcept {
     const std::uint64_t left = slot_bytes() / sgx::kPageSize - d.next_page;
     if (left == 0) continue;
     const std::uint64_t n = left < record::kMaxPagesPerRecord ? left : record::kMaxPagesPerRecord;
-    std::uint8_t* scratch = io.out + sizeof(RecordHeader);
+    std::uint8_t* scratch = scratch_body();
     copy(scratch, control_slot() + offset, n * sgx::kPageSize);
     d.next_page += n;
     d.arena_bytes += n * sgx::kPageSize;
-    seal_record(io,
+    seal_record(sink,
                 header(Kind::kArena, offset / sgx::kPageSize, static_cast<std::uint32_t>(n),
                        static_cast<std::uint32_t>(n * sgx::kPageSize)),
                 scratch);
@@ -95,9 +118,9 @@ bool dump_arena(ControlIo& io) noexcept {
   return false;
 }
 
-bool dump_threads(ControlIo& io) noexcept {
+bool dump_threads(Sink& sink) noexcept {
   Dump& d = instance().dump;
-  std::uint8_t* body = io.out + sizeof(RecordHeader);
+  std::uint8_t* body = scratch_body();
   std::uint64_t len = 0;
   for (; d.next_thread < config().tcs_count; ++d.next_thread) {
     const ThreadBlock& tb = sealift_thread_blocks[d.next_thread];
@@ -122,17 +145,17 @@ bool dump_threads(ControlIo& io) noexcept {
     ++d.threads;
   }
   if (len == 0) return false;
-  seal_record(io, header(Kind::kThreads, 0, 0, static_cast<std::uint32_t>(len)), body);
+  seal_record(sink, header(Kind::kThreads, 0, 0, static_cast<std::uint32_t>(len)), body);
   return true;
 }
 
-void dump_final(ControlIo& io) noexcept {
+void dump_final(Sink& sink) noexcept {
   Instance& me = instance();
   Dump& d = me.dump;
   me.hash.finish(me.digest);
   sgx::ReportBody self;
   own_report(self);
-  auto& f = *reinterpret_cast<record::Final*>(io.out + sizeof(RecordHeader));
+  auto& f = *reinterpret_cast<record::Final*>(scratch_body());
   f = {};
   copy(f.digest, me.digest, sizeof f.digest);
   f.records = me.sequence;
@@ -150,7 +173,7 @@ void dump_final(ControlIo& io) noexcept {
   f.xfrm = config().xfrm;
   f.mrenclave = self.mrenclave;
   f.mrsigner = self.mrsigner;
-  seal_record(io, header(Kind::kFinal, 0, 0, sizeof f), &f);
+  seal_record(sink, header(Kind::kFinal, 0, 0, sizeof f), &f);
   d.done = true;
 }
 
@@ -163,29 +186,42 @@ void dump_begin() noexcept {
   me.hash = Sha256();
 }
 
-Errc dump(ControlIo& io) noexcept {
+namespace {
+
+// One record, or nothing when only the final record is left.
+bool dump_next(Sink& sink) noexcept {
+  Dump& d = instance().dump;
+  if (d.phase == kPages) {
+    if (dump_pages(sink)) return true;
+    d.phase = kArena;
+    d.next_page = 0;
+  }
+  if (d.phase == kArena) {
+    if (dump_arena(sink)) return true;
+    d.phase = kThreads;
+    d.next_thread = 0;
+  }
+  if (d.phase == kThreads) {
+    if (dump_threads(sink)) return true;
+    d.phase = kFinal;
+  }
+  return false;
+}
+
+}  // namespace
+
+Errc dump(std::uint64_t& bytes) noexcept {
   Instance& me = instance();
   if (gate() != abi::GateState::kQuiescing || !me.has_key || me.role == abi::Role::kNone) return Errc::kNotReady;
   if (me.dump.done) return Errc::kNotReady;
   for (std::uint32_t i = 0; i < config().tcs_count; ++i) {
     if (state_of(sealift_thread_blocks[i]) == ThreadState::kRunning) return Errc::kNotQuiescent;
   }
-  Dump& d = me.dump;
-  if (d.phase == kPages) {
-    if (dump_pages(io)) return Errc::kOk;
-    d.phase = kArena;
-    d.next_page = 0;
+  Sink sink;
+  while (sink.has_room() && dump_next(sink)) {
   }
-  if (d.phase == kArena) {
-    if (dump_arena(io)) return Errc::kOk;
-    d.phase = kThreads;
-    d.next_thread = 0;
-  }
-  if (d.phase == kThreads) {
-    if (dump_threads(io)) return Errc::kOk;
-    d.phase = kFinal;
-  }
-  dump_final(io);
+  if (sink.used() == 0) dump_final(sink);
+  bytes = sink.used();
   return Errc::kOk;
 }
 

@@ -21,16 +21,12 @@ namespace {
 using abi::ControlOp;
 using abi::GateState;
 
-constexpr std::uint64_t kMaxIo = record::kMaxRecord > 65536 ? record::kMaxRecord : 65536;
-static_assert(kMaxIo <= abi::kControlSlotBytes);
+// The longest input is kStart's argument strings; records have their own way in (restore.cc).
+constexpr std::uint64_t kMaxIo = 64 * 1024;
 
-// Page data starts 32 bytes into a record; offsetting by that keeps bodies 64-aligned for the cipher.
-struct alignas(64) Scratch {
-  std::uint8_t pad[32];
-  std::uint8_t bytes[kMaxIo + 32];
-};
-SEALIFT_CORE_DATA Scratch scratch_in;
-SEALIFT_CORE_DATA Scratch scratch_out;
+alignas(64) SEALIFT_CORE_DATA std::uint8_t scratch_in[kMaxIo];
+alignas(64) SEALIFT_CORE_DATA std::uint8_t scratch_out[sgx::kPageSize];
+alignas(64) SEALIFT_CORE_DATA std::uint8_t scratch_record[record::kMaxBody];
 alignas(64) SEALIFT_CORE_DATA std::uint8_t instance_storage[sizeof(Instance)];
 
 void init_blocks() noexcept {
@@ -147,15 +143,13 @@ Errc dispatch(ControlOp op, ControlIo& io) noexcept {
     case ControlOp::kQuiesce:
       return quiesce(io);
     case ControlOp::kDump:
-      return dump(io);
+    case ControlOp::kRecord:  // sealift_control handles both: their bytes are not copied as a whole
     case ControlOp::kCancel:
       return cancel();
     case ControlOp::kCommit:
       return commit(io);
     case ControlOp::kInstallKey:
       return install_key(io);
-    case ControlOp::kRecord:
-      return restore_record(io);
     case ControlOp::kReady:
       return ready(io);
     case ControlOp::kGrant:
@@ -168,7 +162,15 @@ Errc dispatch(ControlOp op, ControlIo& io) noexcept {
   return Errc::kBadRequest;
 }
 
+ControlResult result(Errc e, std::uint64_t bytes) noexcept {
+  return {static_cast<std::uint64_t>(e), e == Errc::kOk ? bytes : 0};
+}
+
 }  // namespace
+
+std::uint8_t* scratch_body() noexcept {
+  return scratch_record;
+}
 
 Instance& instance() noexcept {
   return *reinterpret_cast<Instance*>(instance_storage);
@@ -182,11 +184,16 @@ asm(".globl sealift_control_stack_top\n.hidden sealift_control_stack_top\n"
 ControlResult sealift_control(std::uint64_t op, std::uint64_t len) {
   using namespace sealift;
   using namespace sealift::core;
-  if (len > kMaxIo) return {static_cast<std::uint64_t>(Errc::kBadSize), 0};
-  ControlIo io{scratch_in.bytes, len, scratch_out.bytes, 0};
+  if (op == static_cast<std::uint64_t>(abi::ControlOp::kRecord)) return result(restore_records(len), 0);
+  if (op == static_cast<std::uint64_t>(abi::ControlOp::kDump)) {
+    std::uint64_t bytes = 0;
+    const Errc e = dump(bytes);
+    return result(e, bytes);
+  }
+  if (len > kMaxIo) return result(Errc::kBadSize, 0);
+  ControlIo io{scratch_in, len, scratch_out, 0};
   copy(io.in, control_slot(), len);
-  const Errc e = dispatch(static_cast<ControlOp>(op), io);
-  if (e != Errc::kOk) return {static_cast<std::uint64_t>(e), 0};
-  copy(control_slot(), io.out, io.out_len);
-  return {static_cast<std::uint64_t>(Errc::kOk), io.out_len};
+  const Errc e = dispatch(static_cast<abi::ControlOp>(op), io);
+  if (e == Errc::kOk) copy(control_slot(), io.out, io.out_len);
+  return result(e, io.out_len);
 }

@@ -9,12 +9,17 @@
 #include "trusted/core/area.h"
 #include "trusted/core/memory.h"
 
-// Not in the library's header, but exported by it: the VAES/AVX-512 build of the same three functions.
+// Not in the library's header, but exported by it: the VAES/AVX-512 build of the same functions.
 extern "C" {
 void aes_gcm_precomp_256_vaes_avx512(gcm_key_data*);
 void aes_gcm_enc_256_vaes_avx512(const gcm_key_data*, gcm_context_data*, std::uint8_t*, const std::uint8_t*,
                                  std::uint64_t, const std::uint8_t*, const std::uint8_t*, std::uint64_t, std::uint8_t*,
                                  std::uint64_t);
+void aes_gcm_init_256_vaes_avx512(const gcm_key_data*, gcm_context_data*, const std::uint8_t*, const std::uint8_t*,
+                                  std::uint64_t);
+void aes_gcm_enc_256_update_vaes_avx512(const gcm_key_data*, gcm_context_data*, std::uint8_t*, const std::uint8_t*,
+                                        std::uint64_t);
+void aes_gcm_enc_256_finalize_vaes_avx512(const gcm_key_data*, gcm_context_data*, std::uint8_t*, std::uint64_t);
 void aes_gcm_dec_256_vaes_avx512(const gcm_key_data*, gcm_context_data*, std::uint8_t*, const std::uint8_t*,
                                  std::uint64_t, const std::uint8_t*, const std::uint8_t*, std::uint64_t, std::uint8_t*,
                                  std::uint64_t);
@@ -96,6 +101,36 @@ void gcm_seal(const GcmKey& key, std::uint64_t sequence, const void* aad, std::s
                                                     : aes_gcm_enc_256_sse;
   function(data_of(key), &context, static_cast<std::uint8_t*>(out), static_cast<const std::uint8_t*>(in), len,
            nonce.bytes, static_cast<const std::uint8_t*>(aad), aad_len, tag, kTagBytes);
+}
+
+static_assert(sizeof(gcm_context_data) <= 128);
+
+GcmSeal::GcmSeal(const GcmKey& key, std::uint64_t sequence, const void* aad, std::size_t aad_len) noexcept : key_(key) {
+  const Nonce nonce(sequence);
+  const auto function = level == Level::kVaesAvx512 ? aes_gcm_init_256_vaes_avx512
+                        : level == Level::kAvx2     ? aes_gcm_init_256_avx_gen4
+                                                    : aes_gcm_init_256_sse;
+  function(data_of(key_), reinterpret_cast<gcm_context_data*>(context_), nonce.bytes,
+           static_cast<const std::uint8_t*>(aad), aad_len);
+}
+
+GcmSeal::~GcmSeal() {
+  wipe(context_, sizeof context_);
+}
+
+void GcmSeal::update(const void* in, std::size_t len, void* out) noexcept {
+  const auto function = level == Level::kVaesAvx512 ? aes_gcm_enc_256_update_vaes_avx512
+                        : level == Level::kAvx2     ? aes_gcm_enc_256_update_avx_gen4
+                                                    : aes_gcm_enc_256_update_sse;
+  function(data_of(key_), reinterpret_cast<gcm_context_data*>(context_), static_cast<std::uint8_t*>(out),
+           static_cast<const std::uint8_t*>(in), len);
+}
+
+void GcmSeal::finish(std::uint8_t (&tag)[kTagBytes]) noexcept {
+  const auto function = level == Level::kVaesAvx512 ? aes_gcm_enc_256_finalize_vaes_avx512
+                        : level == Level::kAvx2     ? aes_gcm_enc_256_finalize_avx_gen4
+                                                    : aes_gcm_enc_256_finalize_sse;
+  function(data_of(key_), reinterpret_cast<gcm_context_data*>(context_), tag, kTagBytes);
 }
 
 bool gcm_open(const GcmKey& key, std::uint64_t sequence, const void* aad, std::size_t aad_len, const void* in,

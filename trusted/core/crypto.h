@@ -26,6 +26,22 @@ void gcm_expand(GcmKey& key, const std::uint8_t (&raw)[kKeyBytes]) noexcept;
 // Nonce = 4 zero bytes and `sequence`, little-endian (docs/format.md). `out` may equal `in`.
 void gcm_seal(const GcmKey& key, std::uint64_t sequence, const void* aad, std::size_t aad_len, const void* in,
               std::size_t len, void* out, std::uint8_t (&tag)[kTagBytes]) noexcept;
+// The same in pieces, so that a record can be sealed through a scratch that stays in the L1 cache. One context a
+// record.
+class GcmSeal {
+ public:
+  GcmSeal(const GcmKey& key, std::uint64_t sequence, const void* aad, std::size_t aad_len) noexcept;
+  ~GcmSeal();
+  GcmSeal(const GcmSeal&) = delete;
+  GcmSeal& operator=(const GcmSeal&) = delete;
+  void update(const void* in, std::size_t len, void* out) noexcept;
+  void finish(std::uint8_t (&tag)[kTagBytes]) noexcept;
+
+ private:
+  const GcmKey& key_;
+  alignas(64) std::uint8_t context_[128];
+};
+
 // False: the tag did not verify; `out` then holds bytes that must not be used.
 [[nodiscard]] bool gcm_open(const GcmKey& key, std::uint64_t sequence, const void* aad, std::size_t aad_len,
                             const void* in, std::size_t len, void* out, const std::uint8_t (&tag)[kTagBytes]) noexcept;

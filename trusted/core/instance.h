@@ -62,8 +62,9 @@ struct Instance {
 
 [[nodiscard]] Instance& instance() noexcept;
 
-// Bytes of input and output of a control operation. Input was copied from the arena; output is core's scratch and is
-// copied out by the dispatcher after the operation has succeeded.
+// Bytes of input and output of a control operation. Input was copied from the arena (but for kRecord, which copies
+// record by record). Output is core's scratch, copied out by the dispatcher after the operation has succeeded (but for
+// kDump, which copies out as it seals).
 struct ControlIo {
   std::uint8_t* in;  // core's own copy; an operation may work in it
   std::uint64_t in_len;
@@ -81,6 +82,9 @@ struct ControlIo {
   }
 };
 
+// Scratch of the control thread, 64-aligned, a record's body each.
+[[nodiscard]] std::uint8_t* scratch_body() noexcept;
+
 // session.cc
 [[nodiscard]] Errc agent_hello(ControlIo& io) noexcept;
 [[nodiscard]] Errc agent_confirm(ControlIo& io) noexcept;
@@ -93,10 +97,13 @@ void forget_attempt() noexcept;  // wipes K and the session
 
 // checkpoint.cc
 void dump_begin() noexcept;
-[[nodiscard]] Errc dump(ControlIo& io) noexcept;
+// Seals as many whole records as the control slot holds, straight into it; the final record comes alone. `bytes`:
+// written.
+[[nodiscard]] Errc dump(std::uint64_t& bytes) noexcept;
 
 // restore.cc
-[[nodiscard]] Errc restore_record(ControlIo& io) noexcept;
+// Takes the whole records in the control slot's first `len` bytes, copying each in before it looks at it.
+[[nodiscard]] Errc restore_records(std::uint64_t len) noexcept;
 
 // pages.cc: which pages a checkpoint contains.
 [[nodiscard]] bool is_checkpoint_page(std::uint64_t page) noexcept;

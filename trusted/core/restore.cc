@@ -1,4 +1,4 @@
-// Restore: records are copied in (by the dispatcher), authenticated, then placed. Any refusal destroys this instance:
+// Restore: records are copied in, authenticated, then placed. Any refusal destroys this instance:
 // nothing of it has run, and nothing of it will.
 #include "trusted/core/area.h"
 #include "trusted/core/core.h"
@@ -17,11 +17,13 @@ struct [[gnu::packed]] Aad {
 };
 
 // Shape and placement, before anything is decrypted. The header is the host's until the tag verifies.
+// `len`: what is there of the record and what follows it.
 Errc check_header(const RecordHeader& h, std::uint64_t len) noexcept {
   if (h.magic != record::kMagic) return Errc::kBadMagic;
   if (h.version != record::kVersion) return Errc::kBadVersion;
   if (h.sequence != instance().sequence) return Errc::kBadSequence;
-  if (h.body_len > record::kMaxBody || len != sizeof h + h.body_len + record::kTagBytes) return Errc::kBadLength;
+  if (h.body_len > record::kMaxBody) return Errc::kBadLength;
+  if (len < sizeof h + h.body_len + record::kTagBytes) return Errc::kTruncated;
   const std::uint64_t page_bytes = std::uint64_t{h.page_count} * sgx::kPageSize;
   switch (static_cast<Kind>(h.kind)) {
     case Kind::kPages:
@@ -145,35 +147,44 @@ Errc place(const RecordHeader& h, const std::uint8_t* body) noexcept {
   return Errc::kBadKind;
 }
 
-Errc accept(ControlIo& io) noexcept {
+// One record at the control slot's offset `at`, `left` bytes before the end of the input.
+Errc accept(std::uint64_t at, std::uint64_t left, std::uint64_t& used) noexcept {
   Instance& me = instance();
   RecordHeader h;
-  if (io.in_len < sizeof h + record::kTagBytes) return Errc::kTruncated;
-  copy(&h, io.in, sizeof h);
-  const Errc shape = check_header(h, io.in_len);
+  if (left < sizeof h + record::kTagBytes) return Errc::kTruncated;
+  copy(&h, control_slot() + at, sizeof h);
+  const Errc shape = check_header(h, left);
   if (shape != Errc::kOk) return shape;
   if (me.restored) return Errc::kBadCount;  // surplus: the final record was the last
   Aad aad{h, {}};
   copy(aad.attempt, me.attempt, sizeof aad.attempt);
   std::uint8_t tag[kTagBytes];
-  copy(tag, io.in + sizeof h + h.body_len, sizeof tag);
-  // io.in is core's own copy: decrypting in place there keeps the work in cache and out of the host's sight.
-  std::uint8_t* body = io.in + sizeof h;
+  copy(tag, control_slot() + at + sizeof h + h.body_len, sizeof tag);
+  // Copied in once, decrypted in place there: the work stays in cache and out of the host's reach.
+  std::uint8_t* body = scratch_body();
+  copy(body, control_slot() + at + sizeof h, h.body_len);
   if (!gcm_open(me.key, me.sequence, &aad, sizeof aad, body, h.body_len, body, tag)) return Errc::kBadTag;
   ++me.sequence;
   if (static_cast<Kind>(h.kind) != Kind::kFinal) {
     me.hash.add(h);
     me.hash.add(tag);
   }
+  used = sizeof h + h.body_len + sizeof tag;
   return place(h, body);
 }
 
 }  // namespace
 
-Errc restore_record(ControlIo& io) noexcept {
+Errc restore_records(std::uint64_t len) noexcept {
   Instance& me = instance();
   if (me.role != abi::Role::kRestore || gate() != abi::GateState::kRestoring || !me.has_key) return Errc::kNotReady;
-  const Errc e = accept(io);
+  if (len > abi::kControlSlotBytes) return Errc::kBadSize;
+  Errc e = len == 0 ? Errc::kTruncated : Errc::kOk;
+  for (std::uint64_t at = 0; at < len && e == Errc::kOk;) {
+    std::uint64_t used = 0;
+    e = accept(at, len - at, used);
+    at += used;
+  }
   if (e != Errc::kOk && gate_move(abi::GateState::kRestoring, abi::GateState::kDestroyed)) forget_attempt();
   return e;
 }
