@@ -27,7 +27,6 @@ T from_bytes(const Bytes& b) {
 }  // namespace
 
 // --- LabCpu
-// ------------------------------------------------------------------------------------------------------------
 
 LabCpu::LabCpu(const std::string& machine_path, std::uint8_t identity, std::uint64_t flags) {
   std::string why;
@@ -65,7 +64,6 @@ Errc LabCpu::random(std::span<std::uint8_t> out) {
 }
 
 // --- LabMachine
-// --------------------------------------------------------------------------------------------------------
 
 LabMachine::LabMachine(const std::string& epc, std::uint8_t agent_identity, std::uint64_t agent_flags)
     : identity(agent_identity), flags(agent_flags) {
@@ -97,7 +95,6 @@ void LabMachine::new_agent() {
 }
 
 // --- Peer
-// --------------------------------------------------------------------------------------------------------------
 
 Peer::Peer(const LabMachine& machine, const std::vector<std::string>& options) {
   int pair[2];
@@ -188,7 +185,6 @@ Entered Peer::enter(std::uint32_t tcs, abi::Request what, std::uint64_t a, std::
 }
 
 // --- Migration
-// ---------------------------------------------------------------------------------------------------------
 
 Migration::Migration(LabMachine& source_machine, Peer& source_peer, LabMachine& target_machine)
     : from(source_machine), source(source_peer), to(target_machine) {
