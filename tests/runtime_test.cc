@@ -63,6 +63,24 @@ TEST(Runtime, ManyHostThreadsCallAtOnce) {
   EXPECT_EQ(good.load(), 600);
 }
 
+// malloc's lock, when threads meet at it, makes futex ocalls of its own, at any allocation: none may fall between a
+// message's arrival in the slot and its copy, or between the reply's copy and the exit.
+TEST(Runtime, MessagesSurviveAContendedHeap) {
+  const auto enclave = Enclave::open(kHello);
+  std::vector<std::thread> callers;
+  std::atomic<int> good{0};
+  for (int t = 0; t < 4; ++t) {
+    callers.emplace_back([&] {
+      for (int i = 0; i < 2000; ++i) {
+        const auto reply = enclave->call(hello::kGreet, std::string(3000, 'x'), 3u);
+        if (reply.ok() && reply->size() == 3 * 3007) ++good;
+      }
+    });
+  }
+  for (std::thread& c : callers) c.join();
+  EXPECT_EQ(good.load(), 8000);
+}
+
 TEST(Runtime, ACrashIsReportedWithExceptionAndAddress) {
   const auto enclave = Enclave::open(kHello);
   EXPECT_EQ(enclave->call(hello::kCrash, std::uint64_t{8}).error(), Errc::kCrashed);

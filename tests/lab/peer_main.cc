@@ -1,13 +1,17 @@
 // A host process under a test's orders: builds an enclave, obeys, misbehaves. Run under `softsgx run`; descriptor 3 is
 // the test's socket.
+#include <asm/sgx.h>
+#include <sys/ioctl.h>
+
+#include <atomic>
+#include <cerrno>
 #include <cstdio>
 #include <thread>
 #include <vector>
 
-#include "host/enclu.h"
 #include "host/error.h"
 #include "host/instance.h"
-#include "migration/ocalls.h"
+#include "tests/lab/raw.h"
 #include "tests/lab/rpc.h"
 
 namespace sealift::lab {
@@ -15,9 +19,29 @@ namespace {
 
 constexpr int kSocket = 3;
 
+// Flips bits of one byte of untrusted memory for as long as it lives.
+class Hammer {
+ public:
+  Hammer(std::uint8_t* at, std::uint8_t mask)
+      : thread_([this, at, mask] {
+          while (!stop_.load(std::memory_order_relaxed)) __atomic_fetch_xor(at, mask, __ATOMIC_RELAXED);
+        }) {}
+  ~Hammer() {
+    stop_ = true;
+    thread_.join();
+  }
+  Hammer(const Hammer&) = delete;
+  Hammer& operator=(const Hammer&) = delete;
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
 class Peer {
  public:
   Errc handle(Op op, wire::Reader& in, Bytes& out) {
+    if (!instance_ && op != Op::kBuild && op != Op::kClose) return Errc::kNotReady;
     switch (op) {
       case Op::kBuild:
         return build(in, out);
@@ -40,18 +64,26 @@ class Peer {
         return call(in, out, false);
       case Op::kCallAsync:
         return call(in, out, true);
-      case Op::kEnter:
-        return enter(in, out);
+      case Op::kEnclu:
+        return enclu(in, out);
+      case Op::kHammer:
+        return hammer(in);
       case Op::kClose:
         return close();
+      case Op::kConfig:
+        return copy_out(&config(), sizeof(EnclaveConfig), out);
+      case Op::kSymbol:
+        return symbol(in, out);
       case Op::kPeek:
-        return peek(in, out);
+        return peek(in, out, instance_->base());
+      case Op::kPeekArena:
+        return peek(in, out, arena());
       case Op::kPoke:
-        return poke(in);
-      case Op::kStatus:
-      case Op::kReresume:
-      case Op::kResumeTcs:
-        break;
+        return poke(in, arena());
+      case Op::kPoison:
+        return poke(in, instance_->base());
+      case Op::kDriver:
+        return driver(in, out);
     }
     return Errc::kBadRequest;
   }
@@ -67,11 +99,21 @@ class Peer {
     if (instance_) instance_->destroyed();
     for (std::thread& t : callers_) t.join();
     callers_.clear();
+    hammer_.reset();
     instance_.reset();
     return Errc::kOk;
   }
 
  private:
+  const EnclaveConfig& config() const { return instance_->image().config(); }
+  std::uint64_t arena() const { return instance_->base() + config().elrange_size; }
+
+  static Errc copy_out(const void* from, std::size_t n, Bytes& out) {
+    const auto* p = static_cast<const std::uint8_t*>(from);
+    out.assign(p, p + n);
+    return Errc::kOk;
+  }
+
   Errc build(wire::Reader& in, Bytes& out) {
     std::string path;
     std::uint64_t base = 0;
@@ -93,9 +135,7 @@ class Peer {
     if (!in.get(op) || !in.get(body)) return Errc::kBadMessage;
     std::vector<std::byte> answer;
     const Errc e = instance_->control(static_cast<abi::ControlOp>(op), std::as_bytes(std::span(body)), answer);
-    const auto* p = reinterpret_cast<const std::uint8_t*>(answer.data());
-    out.assign(p, p + answer.size());
-    return e;
+    return e == Errc::kOk ? copy_out(answer.data(), answer.size(), out) : e;
   }
   Errc quiesce(wire::Reader& in) {
     std::uint32_t ms = 0;
@@ -112,44 +152,103 @@ class Peer {
     });
     return Errc::kOk;
   }
-  Errc enter(wire::Reader& in, Bytes& out) {
-    std::uint32_t tcs = 0;
-    std::uint64_t request = 0, a = 0, b = 0;
-    if (!in.get(tcs) || !in.get(request) || !in.get(a) || !in.get(b)) return Errc::kBadMessage;
-    const std::uint64_t address = instance_->base() + tcs_offset(instance_->image().config(), tcs);
-    host::Stay stay{address, request, a, b, 0, host::StayEnd::kExit, {}, 1, nullptr};
-    host::HostGate gate;
-    host::Entries entries(instance_->base(), instance_->image().config(), gate);
-    struct {
-      host::Entries* entries;
-      std::uint32_t tcs;
-    } context{&entries, tcs};
-    stay.context = &context;
-    host::sealift_enclu(&stay);
-    out = wire::encode(std::tuple(static_cast<std::uint64_t>(stay.end), stay.rdi, stay.rsi, stay.rdx));
+
+  Errc enclu(wire::Reader& in, Bytes& out) {
+    EncluArgs args;
+    if (!in.get(args)) return Errc::kBadMessage;
+    RawCall c{};
+    c.leaf = args.leaf;
+    c.tcs = instance_->base() + tcs_offset(config(), args.tcs);
+    c.rdi = args.request;
+    c.rsi = args.a;
+    c.rdx = args.b;
+    std::vector<Breakpoint> breakpoints;
+    for (const std::uint64_t offset : args.before) breakpoints.push_back({instance_->base() + offset, false});
+    for (const std::uint64_t offset : args.after_write) breakpoints.push_back({instance_->base() + offset, true});
+    std::string why;
+    if (!raw_enclu(c, breakpoints, args.kick_us, why)) {
+      out.assign(why.begin(), why.end());
+      return Errc::kPolicy;
+    }
+    out = wire::encode(EncluResult{c.outcome, c.out_rdi, c.out_rsi, c.out_rdx, c.out_r8, c.exception, c.hit != 0});
     return Errc::kOk;
   }
-  Errc peek(wire::Reader& in, Bytes& out) {
+
+  Errc hammer(wire::Reader& in) {
+    std::uint64_t offset = 0;
+    std::uint8_t mask = 0;
+    if (!in.get(offset) || !in.get(mask)) return Errc::kBadMessage;
+    hammer_.reset();
+    if (mask != 0) hammer_ = std::make_unique<Hammer>(reinterpret_cast<std::uint8_t*>(arena() + offset), mask);
+    return Errc::kOk;
+  }
+  Errc symbol(wire::Reader& in, Bytes& out) {
+    std::string name;
+    if (!in.get(name)) return Errc::kBadMessage;
+    out = wire::encode(instance_->image().symbol(name));
+    return Errc::kOk;
+  }
+  static Errc peek(wire::Reader& in, Bytes& out, std::uint64_t base) {
     std::uint64_t offset = 0, length = 0;
     if (!in.get(offset) || !in.get(length)) return Errc::kBadMessage;
-    const auto* p = reinterpret_cast<const std::uint8_t*>(instance_->base() + offset);
-    out.assign(p, p + length);
-    return Errc::kOk;
+    return copy_out(reinterpret_cast<const void*>(base + offset), length, out);
   }
-  Errc poke(wire::Reader& in) {
+  static Errc poke(wire::Reader& in, std::uint64_t base) {
     std::uint64_t offset = 0;
     Bytes body;
     if (!in.get(offset) || !in.get(body)) return Errc::kBadMessage;
-    std::memcpy(reinterpret_cast<void*>(instance_->base() + instance_->image().config().elrange_size + offset),
-                body.data(), body.size());
+    std::memcpy(reinterpret_cast<void*>(base + offset), body.data(), body.size());
+    return Errc::kOk;
+  }
+
+  // The enclave's descriptor is the runtime's own; a hostile host finds it all the same.
+  template <typename Request>
+  static std::uint64_t ioctl_somewhere(unsigned long number, const Request& wanted, std::uint64_t& done) {
+    constexpr int kMaxDescriptor = 64;
+    for (int fd = kSocket + 1; fd < kMaxDescriptor; ++fd) {
+      Request request = wanted;
+      if (ioctl(fd, number, &request) == 0) {
+        done = request.count;
+        return 0;
+      }
+      if (errno == ENOTTY || errno == EBADF) continue;
+      done = request.count;
+      return static_cast<std::uint64_t>(errno);
+    }
+    return ENODEV;
+  }
+  Errc driver(wire::Reader& in, Bytes& out) {
+    std::uint32_t op = 0;
+    std::uint64_t offset = 0, length = 0, value = 0, done = 0, error = EINVAL;
+    if (!in.get(op) || !in.get(offset) || !in.get(length) || !in.get(value)) return Errc::kBadMessage;
+    switch (static_cast<DriverOp>(op)) {
+      case DriverOp::kRestrict: {
+        const sgx_enclave_restrict_permissions r{offset, length, value, 0, 0};
+        error = ioctl_somewhere(SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS, r, done);
+        break;
+      }
+      case DriverOp::kModifyType: {
+        const sgx_enclave_modify_types r{offset, length, value, 0, 0};
+        error = ioctl_somewhere(SGX_IOC_ENCLAVE_MODIFY_TYPES, r, done);
+        break;
+      }
+      case DriverOp::kRemove: {
+        const sgx_enclave_remove_pages r{offset, length, 0};
+        error = ioctl_somewhere(SGX_IOC_ENCLAVE_REMOVE_PAGES, r, done);
+        break;
+      }
+    }
+    out = wire::encode(std::tuple(error, done));
     return Errc::kOk;
   }
 
   std::unique_ptr<host::Instance> instance_;
   std::vector<std::thread> callers_;
+  std::unique_ptr<Hammer> hammer_;
 };
 
 int serve() {
+  raw_install();
   Peer peer;
   while (auto request = receive_message(kSocket)) {
     Bytes out;

@@ -9,13 +9,15 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <tuple>
+#include <vector>
 
 #include "sealift/calls.h"
 
 namespace sealift::lab {
 
 enum class Op : std::uint8_t {
-  kBuild = 1,    // string image, u64 base (0: anywhere) -> u64 base
+  kBuild = 1,    // string image, u64 base (0: anywhere) -> u64 base; again after kClose
   kStart = 2,    // latches start; returns when ecalls work
   kRestore = 3,  // array<u8, 16> attempt; through the runtime (threads are adopted when resumed)
   kControl = 4,  // u64 op, bytes -> bytes: one control operation, nothing else
@@ -24,13 +26,38 @@ enum class Op : std::uint8_t {
   kDestroyed = 7,
   kCall = 8,        // u32 id, bytes -> bytes: an ecall, waited for
   kCallAsync = 9,   // the same on a thread of its own; its result is dropped
-  kEnter = 10,      // u32 tcs, u64 request, u64 a, u64 b -> u64 end, rdi, rsi, rdx: a raw EENTER, as a hostile host may
-  kReresume = 11,   // u32 on: threads answer "parked" by ERESUMEing at once, again and again
+  kEnclu = 10,      // EncluArgs -> EncluResult: one ENCLU, as a hostile host may
+  kHammer = 11,     // u64 arena offset, u8 mask: a thread flips these bits there again and again; mask 0: stops it
   kClose = 12,      // removes the enclave
-  kStatus = 13,     // -> EnclaveStatus subset: u64 epoch, bool destroyed
-  kResumeTcs = 14,  // u32 tcs, -> as kEnter: a raw ERESUME
+  kConfig = 13,     // -> bytes of EnclaveConfig
+  kSymbol = 14,     // string -> u64 offset from the enclave's base
   kPeek = 15,       // u64 offset, u64 length -> bytes of EPC as the host can read them here
   kPoke = 16,       // u64 arena offset, bytes
+  kPeekArena = 17,  // u64 arena offset, u64 length -> bytes
+  kPoison = 18,     // u64 offset, bytes: what EADD put into a page that is not measured
+  kDriver = 19,     // u32 ioctl (DriverOp), u64 offset, u64 length, u64 value -> u64 errno, u64 bytes done
+};
+
+enum class DriverOp : std::uint32_t { kRestrict = 1, kModifyType = 2, kRemove = 3 };
+
+struct EncluArgs {
+  std::uint32_t leaf = 2;  // 2: EENTER, 3: ERESUME
+  std::uint32_t tcs = 0;
+  std::uint64_t request = 0, a = 0, b = 0;
+  std::vector<std::uint64_t> before;       // interrupt before the instruction at these offsets
+  std::vector<std::uint64_t> after_write;  // interrupt after a write to the byte at these offsets
+  std::uint32_t kick_us = 0;               // interrupt after so long; 0: not
+  auto tie() { return std::tie(leaf, tcs, request, a, b, before, after_write, kick_us); }
+  auto tie() const { return std::tie(leaf, tcs, request, a, b, before, after_write, kick_us); }
+};
+
+struct EncluResult {
+  std::uint64_t outcome = 0;  // RawOutcome
+  std::uint64_t reason = 0, a = 0, b = 0, c = 0;
+  std::uint64_t exception = 0;  // kException and the vector; 0: an interrupt
+  bool hit = false;             // by a breakpoint
+  auto tie() { return std::tie(outcome, reason, a, b, c, exception, hit); }
+  auto tie() const { return std::tie(outcome, reason, a, b, c, exception, hit); }
 };
 
 inline bool write_all(int fd, const void* data, std::size_t n) {

@@ -1,0 +1,77 @@
+# int lab_enclu(RawCall*), see raw.h: one ENCLU. Whatever happens, control comes back here.
+#
+# A hostile host need not execute ERESUME where it executed EENTER, so RSP after an AEX or an EEXIT is worth nothing: the
+# thread's own stack is found in TLS. Signal handlers run on an alternate stack for the same reason.
+#define RC_LEAF 0
+#define RC_TCS 8
+#define RC_RDI 16
+#define RC_RSI 24
+#define RC_RDX 32
+#define RC_OUTCOME 40
+#define RC_OUT_RDI 48
+#define RC_OUT_RSI 56
+#define RC_OUT_RDX 64
+#define RC_OUT_R8 72
+
+        .section .tbss, "awT", @nobits
+        .balign 8
+lab_rsp:
+        .zero   8
+
+        .text
+        .globl  lab_enclu, lab_aep, lab_enclu_insn, lab_enclu_fault
+        .type   lab_enclu, @function
+        .balign 64
+lab_enclu:
+        pushq   %rbp
+        pushq   %rbx
+        pushq   %r12
+        pushq   %r13
+        pushq   %r14
+        pushq   %r15
+        subq    $16, %rsp
+        stmxcsr (%rsp)
+        fnstcw  4(%rsp)
+        movq    %rdi, 8(%rsp)
+        movq    %rsp, %fs:lab_rsp@tpoff
+        movq    RC_TCS(%rdi), %rbx
+        movq    RC_RSI(%rdi), %rsi
+        movq    RC_RDX(%rdi), %rdx
+        movq    RC_LEAF(%rdi), %rax
+        movq    RC_RDI(%rdi), %rdi
+        leaq    lab_aep(%rip), %rcx
+        jmp     lab_enclu_insn
+        .balign 8
+lab_enclu_insn:
+        nopl    (%rax)
+        .byte   0x0f, 0x01, 0xd7
+        movq    %fs:lab_rsp@tpoff, %rsp
+        movq    8(%rsp), %rcx
+        movq    $0, RC_OUTCOME(%rcx)
+        movq    %rdi, RC_OUT_RDI(%rcx)
+        movq    %rsi, RC_OUT_RSI(%rcx)
+        movq    %rdx, RC_OUT_RDX(%rcx)
+        movq    %r8, RC_OUT_R8(%rcx)
+        jmp     9f
+lab_aep:
+        movq    %fs:lab_rsp@tpoff, %rsp
+        movq    8(%rsp), %rcx
+        movq    $1, RC_OUTCOME(%rcx)
+        jmp     9f
+lab_enclu_fault:
+        movq    %fs:lab_rsp@tpoff, %rsp
+        movq    8(%rsp), %rcx
+        movq    $2, RC_OUTCOME(%rcx)
+9:      cld
+        ldmxcsr (%rsp)
+        fldcw   4(%rsp)
+        addq    $16, %rsp
+        popq    %r15
+        popq    %r14
+        popq    %r13
+        popq    %r12
+        popq    %rbx
+        popq    %rbp
+        ret
+        .size   lab_enclu, . - lab_enclu
+        .section .note.GNU-stack, "", @progbits
