@@ -71,14 +71,14 @@ TEST(Runtime, MessagesSurviveAContendedHeap) {
   std::atomic<int> good{0};
   for (int t = 0; t < 4; ++t) {
     callers.emplace_back([&] {
-      for (int i = 0; i < 2000; ++i) {
+      for (int i = 0; i < 10000; ++i) {
         const auto reply = enclave->call(hello::kGreet, std::string(3000, 'x'), 3u);
         if (reply.ok() && reply->size() == 3 * 3007) ++good;
       }
     });
   }
   for (std::thread& c : callers) c.join();
-  EXPECT_EQ(good.load(), 8000);
+  EXPECT_EQ(good.load(), 40000);
 }
 
 TEST(Runtime, ACrashIsReportedWithExceptionAndAddress) {

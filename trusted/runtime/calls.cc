@@ -17,12 +17,20 @@ std::map<std::uint32_t, detail::Handler>& handlers() {
   return table;
 }
 
-// The slot's bytes, copied once. `bytes` is already clamped to the slot.
-Bytes copy_in(std::uint64_t bytes) {
-  Bytes in(bytes);
-  core::copy(in.data(), core::slot(), bytes);
-  return in;
-}
+// Holds the slot's bytes, copied once. Made before a message can be in the slot: an allocation may have to wait for
+// malloc's lock, and that futex ocall would write its arguments over the message.
+class Inbox {
+ public:
+  Inbox() : bytes_(core::slot_bytes()) {}
+  // Valid until the next call. `bytes` is already clamped to the slot.
+  std::span<const std::uint8_t> copy_in(std::uint64_t bytes) {
+    core::copy(bytes_.data(), core::slot(), bytes);
+    return std::span(bytes_).first(bytes);
+  }
+
+ private:
+  Bytes bytes_;
+};
 
 // False: does not fit.
 bool copy_out(std::uint32_t id, const Bytes& body) {
@@ -34,18 +42,17 @@ bool copy_out(std::uint32_t id, const Bytes& body) {
 }
 
 // The body of a message, or false when the header does not describe exactly these bytes.
-bool body_of(const Bytes& message, std::uint32_t& id, std::span<const std::uint8_t>& body) {
+bool body_of(std::span<const std::uint8_t> message, std::uint32_t& id, std::span<const std::uint8_t>& body) {
   abi::CallHeader header;
   if (message.size() < sizeof header) return false;
   std::memcpy(&header, message.data(), sizeof header);
   if (header.bytes != message.size() - sizeof header) return false;
   id = header.id;
-  body = std::span(message).subspan(sizeof header);
+  body = message.subspan(sizeof header);
   return true;
 }
 
-Errc dispatch(std::uint64_t bytes, Bytes& out) {
-  const Bytes message = copy_in(bytes);
+Errc dispatch(std::span<const std::uint8_t> message, Bytes& out) {
   std::uint32_t id = 0;
   std::span<const std::uint8_t> body;
   if (!body_of(message, id, body)) return Errc::kMalformedCall;
@@ -69,7 +76,9 @@ void register_ecall(std::uint32_t id, Handler handler) {
 }
 
 Errc raw_ocall(std::uint32_t id, const Bytes& arguments, Restart restart, Bytes& result) {
+  thread_local Inbox inbox;
   for (;;) {
+    // Nothing between the copies and the ocall may allocate or free: see Inbox.
     if (!copy_out(id, arguments)) return Errc::kTooLarge;
     const core::OcallResult done = core::ocall(abi::OcallOp::kAppOcall, sizeof(abi::CallHeader) + arguments.size());
     if (done.migrated) {
@@ -79,7 +88,7 @@ Errc raw_ocall(std::uint32_t id, const Bytes& arguments, Restart restart, Bytes&
     if (done.value != static_cast<std::uint64_t>(Errc::kOk)) {
       return done.value == static_cast<std::uint64_t>(Errc::kUnknownCall) ? Errc::kUnknownCall : Errc::kAppException;
     }
-    const Bytes message = copy_in(done.bytes);
+    const std::span<const std::uint8_t> message = inbox.copy_in(done.bytes);
     std::uint32_t answered = 0;
     std::span<const std::uint8_t> body;
     if (!body_of(message, answered, body) || answered != id) return Errc::kMalformedCall;
@@ -93,17 +102,19 @@ Errc raw_ocall(std::uint32_t id, const Bytes& arguments, Restart restart, Bytes&
 namespace runtime {
 
 void serve_calls() {
+  Inbox inbox;
+  Bytes out;
   std::uint64_t bytes = core::idle();
   for (;;) {
-    Bytes out;
-    Errc e = dispatch(bytes, out);
+    const std::span<const std::uint8_t> message = inbox.copy_in(bytes);
+    out = Bytes();  // only now: with the last reply, or a message, in the slot nothing may be freed
+    Errc e = dispatch(message, out);
     if (e != Errc::kOk) out.clear();
     std::uint64_t n = sizeof(abi::CallHeader) + out.size();
     if (!copy_out(0, out)) {
       e = Errc::kTooLarge;
       n = 0;
     }
-    out = Bytes();  // nothing of the call outlives it on this thread
     bytes = core::finish_call(e, n);
   }
 }
