@@ -1,9 +1,9 @@
-# sealift_add_enclave(NAME SOURCES … MANIFEST file [LIBS …] [KEY pem])
+# sealift_add_enclave(NAME SOURCES … MANIFEST file [LIBS …] [KEY pem] [CORE object])
 #
 # Builds NAME.enclave in ${CMAKE_BINARY_DIR}/bin from ordinary C++20 sources: a static-PIE with glibc and libstdc++ as they
 # are, core and runtime linked in, laid out, measured and signed by the manifest. Without KEY a development key, made
 # once per build folder, signs it. A manifest may say @SEALIFT_DEV_MRSIGNER@: the build puts in the MRSIGNER of that
-# development key, which also signs the development agent.
+# development key, which also signs the development agent. CORE is another core than the product's (bench/).
 
 set(SEALIFT_CMAKE_DIR ${CMAKE_CURRENT_LIST_DIR})
 set(SEALIFT_DEV_KEY ${CMAKE_BINARY_DIR}/development-signing-key.pem)
@@ -42,8 +42,11 @@ function(sealift_manifest name manifest out)
 endfunction()
 
 function(sealift_add_enclave name)
-  cmake_parse_arguments(E "" "MANIFEST;KEY" "SOURCES;LIBS;INCLUDES" ${ARGN})
+  cmake_parse_arguments(E "" "MANIFEST;KEY;CORE" "SOURCES;LIBS;INCLUDES" ${ARGN})
   get_property(core GLOBAL PROPERTY SEALIFT_CORE_OBJECT)
+  if(E_CORE)
+    set(core ${E_CORE})
+  endif()
   add_executable(${name}-image ${E_SOURCES} $<TARGET_OBJECTS:sealift_runtime_syscalls>
                                $<TARGET_OBJECTS:sealift_runtime_hosted> ${core})
   set_source_files_properties(${core} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)

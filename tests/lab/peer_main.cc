@@ -11,6 +11,7 @@
 
 #include "host/error.h"
 #include "host/instance.h"
+#include "tests/lab/measure.h"
 #include "tests/lab/raw.h"
 #include "tests/lab/rpc.h"
 
@@ -84,6 +85,12 @@ class Peer {
         return poke(in, instance_->base());
       case Op::kDriver:
         return driver(in, out);
+      case Op::kMeasureDump:
+        return measure_dump(*instance_, in, out);
+      case Op::kMeasureFeed:
+        return measure_feed(*instance_, in, out);
+      case Op::kMeasureCall:
+        return measure_call(*instance_, in, out);
     }
     return Errc::kBadRequest;
   }

@@ -36,6 +36,9 @@ enum class Op : std::uint8_t {
   kPeekArena = 17,  // u64 arena offset, u64 length -> bytes
   kPoison = 18,     // u64 offset, bytes: what EADD put into a page that is not measured
   kDriver = 19,     // u32 ioctl (DriverOp), u64 offset, u64 length, u64 value -> u64 errno, u64 bytes done
+  kMeasureDump = 32,  // measure.h
+  kMeasureFeed = 33,
+  kMeasureCall = 34,
 };
 
 enum class DriverOp : std::uint32_t { kRestrict = 1, kModifyType = 2, kRemove = 3 };

@@ -1,0 +1,71 @@
+#include "bench/session.h"
+
+#include <stdexcept>
+#include <tuple>
+
+namespace sealift::bench {
+namespace {
+
+constexpr std::uint64_t kSlack = 64u << 20;  // image, stacks and headers beside the ballast
+
+}  // namespace
+
+void must(Errc e, const std::string& what, const lab::Peer& peer) {
+  if (e != Errc::kOk) throw std::runtime_error(what + ": " + errc_name(e) + " " + peer.error);
+}
+
+Source::Source(lab::LabMachine& at, const std::string& name)
+    : machine(at), peer(at), enclave(name), stream_(at.directory + "/stream"), capacity_(kSlack) {
+  must(peer.build(enclave), "building " + enclave, peer);
+  must(peer.start(), "starting " + enclave, peer);
+}
+
+void Source::fill(std::uint64_t bytes) {
+  must(peer.call(workload::kFill, bytes).error(), "filling " + enclave, peer);
+  capacity_ = bytes + kSlack;
+}
+
+std::unique_ptr<lab::Migration> Source::prepare(lab::LabMachine& to, lab::Peer* target) {
+  auto migration = std::make_unique<lab::Migration>(machine, peer, to);
+  must(migration->prepare(), "prepare", peer);
+  must(migration->offer(), "offer", peer);
+  if (target != nullptr) {
+    must(target->build(enclave, peer.base), "building the target", *target);
+    must(migration->meet(*target), "the target's session", *target);
+  }
+  return migration;
+}
+
+DumpTimes Source::dump() {
+  Bytes out;
+  must(peer.request(lab::Op::kMeasureDump, wire::encode(std::tuple(stream_, capacity_)), out), "dump", peer);
+  std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t> t{};
+  if (!wire::decode(out, t)) throw std::runtime_error("dump: malformed times");
+  return {std::get<0>(t), std::get<1>(t), std::get<2>(t), std::get<3>(t)};
+}
+
+FeedTimes Source::feed(lab::Peer& target, std::uint64_t bytes) {
+  Bytes out;
+  must(target.request(lab::Op::kMeasureFeed, wire::encode(std::tuple(stream_, bytes)), out), "restore", target);
+  std::tuple<std::uint64_t, std::uint64_t> t{};
+  if (!wire::decode(out, t)) throw std::runtime_error("restore: malformed times");
+  return {std::get<0>(t), std::get<1>(t)};
+}
+
+void Source::cancel() {
+  must(peer.control(abi::ControlOp::kCancel), "cancel", peer);
+  Bytes none;
+  must(peer.request(lab::Op::kResumed, {}, none), "resume", peer);
+}
+
+CallTimes run_kernel(lab::Peer& peer, workload::Kernel which, std::uint32_t size) {
+  Bytes out;
+  const auto arguments = wire::encode(std::tuple(static_cast<std::uint32_t>(which), size));
+  must(peer.request(lab::Op::kMeasureCall, wire::encode(std::tuple(workload::kRun.kId, arguments)), out), "kernel",
+       peer);
+  std::tuple<std::uint64_t, std::uint64_t, Bytes> t{};
+  if (!wire::decode(out, t)) throw std::runtime_error("kernel: malformed times");
+  return {std::get<0>(t), std::get<1>(t)};
+}
+
+}  // namespace sealift::bench
