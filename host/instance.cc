@@ -24,10 +24,7 @@ Instance::Instance(Image image, std::optional<std::uint64_t> base)
 Instance::~Instance() {
   if (on_close_) on_close_();
   gate_.end(Errc::kDestroyed, "the enclave was closed");
-  {
-    const std::lock_guard lock(mutex_);
-    changed_.notify_all();
-  }
+  wake_waiting_threads();
   wake_all_futexes();
   // Our threads leave at the next AEX or ocall; spawn() adds none once the gate has ended.
   std::vector<std::thread> threads;
@@ -86,15 +83,14 @@ void Instance::spawn(std::uint32_t tcs, abi::Request request) {
     // An ecall thread that is idle, or whose call was in flight when it was adopted: nobody waits for that result.
     const bool serves = reply && (reply->reason == abi::Exit::kOcall || reply->reason == abi::Exit::kDone);
     if (serves) give_idle(tcs);
-    const std::lock_guard again(mutex_);
-    changed_.notify_all();
+    if (!reply) wake_waiting_threads();
   });
 }
 
 std::optional<std::uint32_t> Instance::take_idle() {
   std::unique_lock lock(mutex_);
+  if (!called_) changed_.notify_all();
   called_ = true;
-  changed_.notify_all();
   changed_.wait(lock, [&] { return !idle_.empty() || gate_.gone() != Errc::kOk; });
   if (gate_.gone() != Errc::kOk) return std::nullopt;
   const std::uint32_t tcs = idle_.front();
@@ -108,6 +104,12 @@ void Instance::give_idle(std::uint32_t tcs) {
   changed_.notify_all();
 }
 
+void Instance::wake_waiting_threads() {
+  const std::lock_guard lock(mutex_);
+  changed_.notify_all();
+  main_changed_.notify_all();
+}
+
 Errc Instance::raw_call(std::uint32_t id, const Bytes& arguments, Bytes& result) {
   if (config().ecall_threads == 0) return Errc::kNoThread;
   if (arguments.size() > config().slot_bytes - sizeof(abi::CallHeader)) return Errc::kTooLarge;
@@ -118,7 +120,10 @@ Errc Instance::raw_call(std::uint32_t id, const Bytes& arguments, Bytes& result)
   std::memcpy(slot(*tcs), &header, sizeof header);
   if (!arguments.empty()) std::memcpy(slot(*tcs) + sizeof header, arguments.data(), arguments.size());
   const Result<Reply> reply = drive(*tcs, abi::Request::kCall, sizeof header + arguments.size(), 0);
-  if (!reply) return reply.error();
+  if (!reply) {
+    wake_waiting_threads();
+    return reply.error();
+  }
   if (reply->reason != abi::Exit::kDone) return Errc::kCrashed;
   const auto errc = static_cast<Errc>(reply->a);
   abi::CallHeader answered{};
@@ -144,6 +149,7 @@ Result<int> Instance::run_main() {
   main_wanted_ = true;
   called_ = true;
   changed_.notify_all();
+  main_changed_.notify_all();
   changed_.wait(lock, [&] { return main_status_.has_value() || gate_.gone() != Errc::kOk; });
   if (!main_status_) return gate_.gone();
   return *main_status_;
@@ -178,7 +184,10 @@ Errc Instance::control(abi::ControlOp op, std::span<const std::byte> in, std::ve
   unblock_enclave_signals();
   if (!in.empty()) std::memcpy(device_->arena(), in.data(), in.size());
   const Result<Reply> reply = entries_.control(op, in.size());
-  if (!reply) return reply.error();
+  if (!reply) {
+    wake_waiting_threads();
+    return reply.error();
+  }
   if (reply->reason == abi::Exit::kRefused) return static_cast<Errc>(reply->a);
   if (reply->reason != abi::Exit::kDone || reply->b > abi::kControlSlotBytes) return Errc::kCrashed;
   const auto* bytes = reinterpret_cast<const std::byte*>(device_->arena());
@@ -220,14 +229,12 @@ void Instance::resumed() {
 void Instance::destroyed() {
   gate_.end(Errc::kDestroyed, "the enclave has migrated to another machine and destroyed itself here");
   wake_all_futexes();
-  const std::lock_guard lock(mutex_);
-  changed_.notify_all();
+  wake_waiting_threads();
 }
 
 void Instance::abandoned(Errc why) {
   gate_.end(why, std::string("the migration to this machine was abandoned: ") + errc_name(why));
-  const std::lock_guard lock(mutex_);
-  changed_.notify_all();
+  wake_waiting_threads();
 }
 
 Errc Instance::status(abi::Status& out) {

@@ -76,6 +76,8 @@ class Instance final : public Enclave, public ControlPort {
 
   [[nodiscard]] std::optional<std::uint32_t> take_idle();
   void give_idle(std::uint32_t tcs);
+  // After gate_ has ended.
+  void wake_waiting_threads();
 
   // ocalls.cc
   [[nodiscard]] Answer answer_ocall(std::uint32_t tcs, abi::OcallOp op, std::uint64_t bytes);
@@ -98,6 +100,8 @@ class Instance final : public Enclave, public ControlPort {
 
   std::mutex mutex_;  // everything below
   std::condition_variable changed_;
+  // Where main's thread waits, for as long as the enclave lives: apart, so that no call has to wake it.
+  std::condition_variable main_changed_;
   std::deque<std::uint32_t> idle_;  // TCSs whose ecall threads wait for calls
   std::map<std::uint32_t, Handler> handlers_;
   std::vector<std::thread> threads_;

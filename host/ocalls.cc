@@ -145,7 +145,7 @@ Instance::Answer Instance::main_started() {
   std::unique_lock lock(mutex_);
   started_ = true;
   changed_.notify_all();
-  changed_.wait(lock, [&] { return main_wanted_ || gate_.gone() != Errc::kOk; });
+  main_changed_.wait(lock, [&] { return main_wanted_ || gate_.gone() != Errc::kOk; });
   return {0, 0};
 }
 
@@ -153,7 +153,7 @@ Instance::Answer Instance::main_done(const std::uint8_t* slot) {
   std::unique_lock lock(mutex_);
   main_status_ = static_cast<int>(read_slot<std::uint32_t>(slot) & 0xff);
   changed_.notify_all();
-  changed_.wait(lock, [&] { return gate_.gone() != Errc::kOk; });
+  main_changed_.wait(lock, [&] { return gate_.gone() != Errc::kOk; });
   return {0, 0};
 }
 

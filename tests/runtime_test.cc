@@ -1,6 +1,7 @@
 // The runtime from outside: an ordinary program inside an enclave, called through the public API.
 #include <gtest/gtest.h>
 
+#include <semaphore>
 #include <thread>
 #include <vector>
 
@@ -86,6 +87,31 @@ TEST(Runtime, ACrashIsReportedWithExceptionAndAddress) {
   EXPECT_EQ(enclave->call(hello::kCrash, std::uint64_t{8}).error(), Errc::kCrashed);
   EXPECT_NE(enclave->crash_report().find("exception 14"), std::string::npos) << enclave->crash_report();
   EXPECT_EQ(enclave->call(hello::kCatches).error(), Errc::kCrashed);
+}
+
+TEST(Runtime, ACrashAlsoEndsCallsThatWaitForAThread) {
+  const auto enclave = Enclave::open(kHello);
+  constexpr int kEcallThreads = 4;  // hello.toml
+  std::counting_semaphore<> inside(0), leave(0);
+  enclave->on(hello::kDouble, [&](std::uint32_t v) {
+    inside.release();
+    leave.acquire();
+    return v;
+  });
+  std::vector<std::thread> busy, waiting;
+  for (int t = 0; t < kEcallThreads; ++t) {
+    busy.emplace_back([&] { EXPECT_EQ(enclave->call(hello::kAskHostThenCrash).error(), Errc::kCrashed); });
+  }
+  for (int t = 0; t < kEcallThreads; ++t) inside.acquire();
+  std::atomic<int> crashed{0};
+  for (int t = 0; t < 8; ++t) {
+    waiting.emplace_back([&] { crashed += enclave->call(hello::kCatches).error() == Errc::kCrashed ? 1 : 0; });
+  }
+  leave.release();  // one crashes; the others still sit in their handlers, so nobody gives a thread back
+  for (std::thread& w : waiting) w.join();
+  EXPECT_EQ(crashed.load(), 8);
+  leave.release(kEcallThreads);
+  for (std::thread& b : busy) b.join();
 }
 
 }  // namespace

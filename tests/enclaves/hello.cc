@@ -58,6 +58,10 @@ const sealift::Define kDefinitions[] = {
        return doubled ? *doubled : 0;
      }},
     {hello::kCrash, [](std::uint64_t address) { *reinterpret_cast<volatile int*>(address) = 1; }},
+    {hello::kAskHostThenCrash,
+     [] {
+       if (sealift::ocall(hello::kDouble, 1u)) __builtin_trap();
+     }},
 };
 
 }  // namespace
