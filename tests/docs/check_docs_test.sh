@@ -1,5 +1,6 @@
 #!/bin/sh
 # check_docs_test.sh CHECK-DOCS: it must find each kind of fault, at its line, and nothing in a page without any.
+# shellcheck disable=SC2016  # the backticks are Markdown's
 set -eu
 check=$1
 root=$(mktemp -d)
