@@ -1,9 +1,17 @@
 // The runtime from outside: an ordinary program inside an enclave, called through the public API.
 #include <gtest/gtest.h>
 
+#include <sys/mman.h>
 #include <semaphore>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <thread>
 #include <vector>
+
+#include "host/device.h"
+#include "host/error.h"
 
 #include "sealift/enclave.h"
 #include "tests/enclaves/hello_calls.h"
@@ -112,6 +120,94 @@ TEST(Runtime, ACrashAlsoEndsCallsThatWaitForAThread) {
   EXPECT_EQ(crashed.load(), 8);
   leave.release(kEcallThreads);
   for (std::thread& b : busy) b.join();
+}
+
+// --- What is refused when an enclave is built: one line, and everything else goes on.
+
+// The error of opening this image, or "opened".
+std::string open_error(const std::string& path) {
+  try {
+    const auto enclave = Enclave::open(path);
+    return "opened";
+  } catch (const host::Error& e) {
+    return e.what();
+  }
+}
+
+class DamagedCopy {
+ public:
+  explicit DamagedCopy(const std::string& marker, std::ptrdiff_t offset)
+      : path_(::testing::TempDir() + "damaged.enclave") {
+    std::ifstream in(kHello, std::ios::binary);
+    std::string bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    const std::size_t at = bytes.find(marker);
+    EXPECT_NE(at, std::string::npos);
+    bytes[at + static_cast<std::size_t>(offset)] ^= 1;
+    std::ofstream(path_, std::ios::binary) << bytes;
+  }
+  ~DamagedCopy() { std::filesystem::remove(path_); }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+TEST(Build, AChangedByteOfTheProgramIsRefusedByEinit) {
+  const DamagedCopy copy("a secret", 0);  // a string constant of the program
+  EXPECT_NE(open_error(copy.path()).find("EINIT refused"), std::string::npos) << open_error(copy.path());
+  EXPECT_EQ(open_error(kHello), "opened");
+}
+
+TEST(Build, AChangedSignatureIsRefusedByEinit) {
+  // SIGSTRUCT's second header constant, 104 bytes before the modulus; the signature is behind the modulus.
+  const std::string header2(reinterpret_cast<const char*>(sgx::kSigstructHeader2), sizeof sgx::kSigstructHeader2);
+  const DamagedCopy copy(header2, static_cast<std::ptrdiff_t>(offsetof(sgx::Sigstruct, signature)) -
+                                      static_cast<std::ptrdiff_t>(offsetof(sgx::Sigstruct, header2)) + 7);
+  EXPECT_NE(open_error(copy.path()).find("EINIT refused"), std::string::npos) << open_error(copy.path());
+}
+
+TEST(Build, AMissingImageIsOneLine) {
+  const std::string error = open_error("/nowhere/x.enclave");
+  EXPECT_NE(error.find("/nowhere/x.enclave"), std::string::npos);
+  EXPECT_EQ(error.find('\n'), std::string::npos);
+}
+
+TEST(Build, WhenEpcIsUsedUpTheNextEnclaveIsRefusedAndTheOthersGoOn) {
+  std::vector<std::unique_ptr<Enclave>> enclaves;
+  std::string error;
+  while (error.empty() && enclaves.size() < 64) {
+    try {
+      enclaves.push_back(Enclave::open(kHello));
+    } catch (const host::Error& e) {
+      error = e.what();
+      EXPECT_EQ(e.code(), Errc::kEpcLost);
+    }
+  }
+  EXPECT_NE(error.find("EPC is too small"), std::string::npos) << error;
+  ASSERT_FALSE(enclaves.empty());
+  for (const auto& enclave : enclaves) EXPECT_TRUE(enclave->call(hello::kCatches).ok());
+  enclaves.pop_back();
+  EXPECT_EQ(open_error(kHello), "opened") << "the pages of a closed enclave are free again";
+}
+
+TEST(Build, ATakenAddressIsRefused) {
+  const host::Image image = host::Image::load(kHello);
+  std::uint64_t base = 0;
+  {
+    const host::Device once(image, std::nullopt);
+    base = once.base();
+  }
+  void* taken = mmap(reinterpret_cast<void*>(base + 4096), 4096, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  ASSERT_NE(taken, MAP_FAILED);
+  try {
+    const host::Device again(image, base);
+    FAIL() << "built over an existing mapping";
+  } catch (const host::Error& e) {
+    EXPECT_EQ(e.code(), Errc::kWrongBase);
+  }
+  munmap(taken, 4096);
+  EXPECT_EQ(host::Device(image, base).base(), base);
 }
 
 }  // namespace
