@@ -2,6 +2,8 @@
 // travel.
 #include "tests/enclaves/counter_calls.h"
 
+#include <sys/mman.h>
+
 #include <atomic>
 #include <map>
 #include <mutex>
@@ -80,6 +82,16 @@ std::uint64_t checksum() {
   return sum;
 }
 
+counter::Fresh fresh(std::uint64_t bytes) {
+  void* area = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (area == MAP_FAILED) return {};
+  const auto* p = static_cast<const volatile std::uint8_t*>(area);
+  counter::Fresh out{reinterpret_cast<std::uint64_t>(area), 0};
+  for (std::uint64_t i = 0; i < bytes; ++i) out.dirty += p[i] != 0 ? 1 : 0;
+  munmap(area, bytes);
+  return out;
+}
+
 const sealift::Define kDefinitions[] = {
     {counter::kStep, step},
     {counter::kState, state},
@@ -98,6 +110,7 @@ const sealift::Define kDefinitions[] = {
        }
      }},
     {counter::kIdentity, [] { return sealift::identity().epoch; }},
+    {counter::kFresh, fresh},
 };
 
 }  // namespace

@@ -15,6 +15,13 @@ struct State {
   auto tie() const { return std::tie(value, consistent); }
 };
 
+// Memory fresh from mmap: where it was, and how many of its bytes were not zero.
+struct Fresh {
+  std::uint64_t address = 0, dirty = 0;
+  auto tie() { return std::tie(address, dirty); }
+  auto tie() const { return std::tie(address, dirty); }
+};
+
 inline constexpr sealift::Ecall<1, void()> kStep{};
 inline constexpr sealift::Ecall<2, State()> kState{};
 inline constexpr sealift::Ecall<3, void(std::uint32_t)> kStartWorkers{};
@@ -25,5 +32,6 @@ inline constexpr sealift::Ecall<7, void(std::uint64_t, std::uint8_t)> kFill{};
 inline constexpr sealift::Ecall<8, std::uint64_t()> kChecksum{};
 inline constexpr sealift::Ecall<9, std::uint64_t(std::uint64_t)> kSpin{};
 inline constexpr sealift::Ecall<10, std::uint64_t()> kIdentity{};
+inline constexpr sealift::Ecall<11, Fresh(std::uint64_t)> kFresh{};
 
 }  // namespace counter

@@ -176,14 +176,6 @@ abi::Status Peer::status() {
   return from_bytes<abi::Status>(out);
 }
 
-Entered Peer::enter(std::uint32_t tcs, abi::Request what, std::uint64_t a, std::uint64_t b) {
-  Bytes out;
-  std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t> r{};
-  EXPECT_EQ(request(Op::kEnter, wire::encode(std::tuple(tcs, static_cast<std::uint64_t>(what), a, b)), out), Errc::kOk);
-  EXPECT_TRUE(wire::decode(out, r));
-  return {std::get<0>(r), std::get<1>(r), std::get<2>(r), std::get<3>(r)};
-}
-
 // --- Migration
 
 Migration::Migration(LabMachine& source_machine, Peer& source_peer, LabMachine& target_machine)
@@ -254,6 +246,7 @@ Errc Migration::meet(Peer& target) {
   if (Errc e = target.control(abi::ControlOp::kAgentConfirm, reply->confirm, request); e != Errc::kOk) return e;
   const auto key = to.agent->local_message(target_session, request);
   if (!key.ok()) return key.error();
+  key_message = *key;
   return target.control(abi::ControlOp::kInstallKey, *key);
 }
 
@@ -275,19 +268,25 @@ Errc Migration::ready(Peer& target) {
 Errc Migration::commit() {
   const auto ready = from.agent->local_poll(source_session);
   if (!ready.ok()) return ready.error();
-  Bytes ticket;
-  if (Errc e = source.control(abi::ControlOp::kCommit, *ready, ticket); e != Errc::kOk) return e;
+  ready_message = *ready;
+  if (Errc e = source.control(abi::ControlOp::kCommit, *ready, ticket_message); e != Errc::kOk) return e;
   Bytes none;
   if (Errc e = source.request(Op::kDestroyed, {}, none); e != Errc::kOk) return e;
-  return from.agent->local_message(source_session, ticket).error();
+  return from.agent->local_message(source_session, ticket_message).error();
 }
 
-Errc Migration::grant(Peer& target) {
+Errc Migration::fetch_grant() {
   if (Errc e = to.agent->request_grant(target_session, at_target); e != Errc::kOk) return e;
   carry();
   const auto sealed = to.agent->local_poll(target_session);
   if (!sealed.ok()) return sealed.error();
-  if (Errc e = target.control(abi::ControlOp::kGrant, *sealed); e != Errc::kOk) return e;
+  sealed_grant = *sealed;
+  return sealed_grant.empty() ? Errc::kNoTicket : Errc::kOk;
+}
+
+Errc Migration::grant(Peer& target) {
+  if (Errc e = fetch_grant(); e != Errc::kOk) return e;
+  if (Errc e = target.control(abi::ControlOp::kGrant, sealed_grant); e != Errc::kOk) return e;
   Bytes none;
   return target.request(Op::kResumed, {}, none);
 }

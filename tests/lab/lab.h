@@ -14,6 +14,7 @@
 #include "migration/abi.h"
 #include "migration/messages.h"
 #include "softsgx/isa/machine.h"
+#include "tests/lab/raw.h"
 #include "tests/lab/rpc.h"
 #include "trusted/agent/agent.h"
 #include "trusted/agent/testing/wire.h"
@@ -56,10 +57,6 @@ struct LabMachine {
   std::unique_ptr<agent::Agent> agent;
 };
 
-struct Entered {
-  std::uint64_t end, reason, a, b;  // host::StayEnd, abi::Exit and its values
-};
-
 // A host process on a machine.
 class Peer {
  public:
@@ -77,7 +74,52 @@ class Peer {
   Errc control(abi::ControlOp op, const Bytes& in = {});
   Errc quiesce(std::uint32_t milliseconds = 10'000);
   abi::Status status();
-  Entered enter(std::uint32_t tcs, abi::Request request, std::uint64_t a = 0, std::uint64_t b = 0);
+  void close();  // removes the enclave; the process stays
+
+  // What a hostile host can do beside the runtime. One ENCLU; the TCS is then left as it is.
+  EncluResult enclu(const EncluArgs& args);
+  EncluResult enter(std::uint32_t tcs, std::uint64_t request, std::uint64_t a = 0, std::uint64_t b = 0);
+  EncluResult enter(std::uint32_t tcs, abi::Request request, std::uint64_t a = 0, std::uint64_t b = 0) {
+    return enter(tcs, static_cast<std::uint64_t>(request), a, b);
+  }
+  EncluResult resume(std::uint32_t tcs);
+  EncluResult handle(std::uint32_t tcs) { return enter(tcs, abi::Request::kHandle); }
+  // Resumes an interrupted thread until it leaves by itself, as an honest host does: exceptions are handed to it.
+  EncluResult finish(std::uint32_t tcs, EncluResult now) { return finish(tcs, now, {}); }
+  // The same, but stops at a breakpoint of `stop` (its leaf and arguments do not matter).
+  EncluResult finish(std::uint32_t tcs, EncluResult now, EncluArgs stop);
+  EnclaveConfig config();
+  std::uint64_t symbol(const std::string& name);
+  // The instructions in [begin, end), by decoding what is there; `mnemonic` as in "cmpxchg", or "": all.
+  std::vector<std::uint64_t> instructions(std::uint64_t begin, std::uint64_t end, const std::string& mnemonic = "");
+  Bytes peek(std::uint64_t offset, std::uint64_t length);        // EPC
+  Bytes peek_arena(std::uint64_t offset, std::uint64_t length);  // untrusted
+  void poke(std::uint64_t arena_offset, const Bytes& bytes);
+  void poison(std::uint64_t offset, const Bytes& bytes);  // as if EADD had put them there
+  void hammer(std::uint64_t arena_offset, std::uint8_t mask);
+  // errno of the driver, 0 if it obeyed.
+  std::uint64_t driver(DriverOp op, std::uint64_t offset, std::uint64_t length, std::uint64_t value);
+
+  // An ecall on this TCS by raw ENCLU. kCrashed: it did not end by itself (an ocall, say).
+  template <std::uint32_t Id, typename R, typename... Args, typename... Given>
+  Result<ValueOf<R>> raw_call(std::uint32_t tcs, const Ecall<Id, R(Args...)>&, Given&&... given) {
+    const typename Ecall<Id, R(Args...)>::Arguments arguments(std::forward<Given>(given)...);
+    const std::uint64_t bytes = put_call(tcs, Id, wire::encode(arguments));
+    const EncluResult end = finish(tcs, enter(tcs, abi::Request::kCall, bytes));
+    ValueOf<R> result{};
+    const Errc e = take_call(tcs, end, result);
+    if (e != Errc::kOk) return e;
+    return result;
+  }
+  // Marshals a call into the TCS's slot; what kCall's first argument must be.
+  std::uint64_t put_call(std::uint32_t tcs, std::uint32_t id, const Bytes& arguments);
+  // The result of a call that has left with `end`.
+  template <typename T>
+  Errc take_call(std::uint32_t tcs, const EncluResult& end, T& result) {
+    const Errc e = call_end(end);
+    if (e != Errc::kOk) return e;
+    return wire::decode(call_body(tcs, end.b), result) ? Errc::kOk : Errc::kMalformedCall;
+  }
 
   template <std::uint32_t Id, typename R, typename... Args, typename... Given>
   Result<ValueOf<R>> call(const Ecall<Id, R(Args...)>&, Given&&... given) {
@@ -100,6 +142,9 @@ class Peer {
   std::string error;  // text of the last refusal
 
  private:
+  static Errc call_end(const EncluResult& end);
+  Bytes call_body(std::uint32_t tcs, std::uint64_t bytes);
+
   int fd_ = -1;
   int pid_ = -1;
 };
@@ -116,7 +161,8 @@ class Migration {
   Errc feed(Peer& target);                             // every record
   Errc ready(Peer& target);                            // ReadyNotice to A_t, on to A_s
   Errc commit();                                       // Ready to S, ticket to A_s
-  Errc grant(Peer& target);                            // the grant to T
+  Errc fetch_grant();                                  // A_t asks A_s for it: in `sealed_grant`
+  Errc grant(Peer& target);                            // the grant to T, and its runtime told
   Errc run(Peer& target, const std::string& enclave);  // all of it, and both runtimes told
 
   LabMachine& from;
@@ -124,11 +170,11 @@ class Migration {
   LabMachine& to;
   agent::Attempt attempt{};
   std::vector<Bytes> records;
+  Bytes ready_message, ticket_message, key_message, sealed_grant;  // as they passed through the host's hands
   agent::SessionId source_session = 0, target_session = 0;
   agent::LinkId at_source = 0, at_target = 0;
 
- private:
-  void carry();
+  void carry();  // between the agents, until nothing is left
 };
 
 }  // namespace sealift::lab

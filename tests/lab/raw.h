@@ -1,8 +1,8 @@
 // ENCLU as a hostile kernel has it: one leaf at a time, on any TCS, with an AEX wherever it likes.
 //
-// One thread plays every host thread: a TCS that was interrupted simply stays so until somebody resumes it. Interrupts at
-// an exact instruction or at a write to an exact address are made by the CPU's own breakpoints (perf_event_open), which
-// the enclave sees as interrupts: EXITINFO is not valid.
+// One thread plays every host thread: a TCS that was interrupted simply stays so until somebody resumes it. Interrupts
+// at an exact instruction or at a write to an exact address are made by the CPU's own breakpoints (perf_event_open),
+// which the enclave sees as interrupts: EXITINFO is not valid.
 #pragma once
 
 #include <cstddef>

@@ -1,0 +1,255 @@
+// The host against threads: interrupts at exact instructions, frames that are resumed when they should not be, TCSs
+// that are entered out of order (S2, S3; design, section 6.3).
+#include <gtest/gtest.h>
+
+#include "tests/enclaves/counter_calls.h"
+#include "tests/lab/keyholder.h"
+#include "tests/lab/lab.h"
+
+namespace sealift::lab {
+namespace {
+
+using abi::ControlOp;
+using abi::Exit;
+using abi::GateState;
+using abi::Request;
+using abi::ThreadState;
+
+constexpr std::uint32_t kEnter = 2, kResume = 3;
+constexpr std::uint32_t kTcs = 2, kOtherTcs = 3;  // of ecall threads
+
+bool refused_with(const EncluResult& r, Errc e) {
+  return r.outcome == static_cast<std::uint64_t>(RawOutcome::kExit) &&
+         r.reason == static_cast<std::uint64_t>(Exit::kRefused) && r.a == static_cast<std::uint64_t>(e);
+}
+
+bool left_with(const EncluResult& r, Exit reason) {
+  return r.outcome == static_cast<std::uint64_t>(RawOutcome::kExit) && r.reason == static_cast<std::uint64_t>(reason);
+}
+
+bool interrupted(const EncluResult& r) {
+  return r.outcome == static_cast<std::uint64_t>(RawOutcome::kAex) && r.exception == 0;
+}
+
+class HostileThreads : public ::testing::Test {
+ protected:
+  HostileThreads() : agent_(machine_), peer_(machine_) {}
+
+  void SetUp() override {
+    ASSERT_EQ(peer_.build("tiny"), Errc::kOk) << peer_.error;
+    ASSERT_EQ(peer_.start(), Errc::kOk) << peer_.error;
+    entry_ = peer_.symbol("sealift_entry");
+    window_end_ = peer_.symbol("sealift_entry_window_end");
+    bail_ = peer_.symbol("sealift_entry_bail");
+    // Not the first instruction: the flag that ends a breakpoint's trap (RF) is set there.
+    Bytes out;
+    const std::uint64_t second = peer_.instructions(entry_, window_end_)[1];
+    const EncluArgs probe{kEnter, abi::kMainTcs, 99, 0, 0, {second}, {}, 0};
+    if (peer_.request(Op::kEnclu, wire::encode(probe), out) != Errc::kOk) {
+      GTEST_SKIP() << "no hardware breakpoints on this machine: " << peer_.error;
+    }
+    EXPECT_TRUE(refused_with(peer_.finish(abi::kMainTcs, peer_.resume(abi::kMainTcs)), Errc::kBadRequest));
+  }
+
+  // kCall of kPut(key, value), interrupted before the instruction at `offset` (or over, if it never got there).
+  EncluResult put_until(std::uint32_t tcs, const std::string& key, const std::string& value, std::uint64_t offset) {
+    const std::uint64_t bytes = peer_.put_call(tcs, 5, wire::encode(std::tuple(std::string(key), std::string(value))));
+    const EncluArgs args{kEnter, tcs, static_cast<std::uint64_t>(Request::kCall), bytes, 0, {offset}, {}, 0};
+    const EncluResult r = peer_.enclu(args);
+    return r.hit ? r : peer_.finish(tcs, r, args);
+  }
+  EncluResult resume_until(std::uint32_t tcs, std::uint64_t offset) {
+    return peer_.enclu({kResume, tcs, 0, 0, 0, {offset}, {}, 0});
+  }
+  std::uint32_t close_gate(Peer& peer) {
+    Bytes out;
+    std::uint32_t running = 0;
+    EXPECT_EQ(peer.control(ControlOp::kQuiesce, {}, out), Errc::kOk);
+    EXPECT_TRUE(wire::decode(out, running));
+    return running;
+  }
+  ThreadState state(Peer& peer, std::uint32_t tcs) { return static_cast<ThreadState>(peer.status().states[tcs]); }
+  // A copy of the enclave as its checkpoint says: granted by the test, so that the source may go on.
+  void revive(Peer& copy, KeyHolder& agent, const OpenStream& stream, const std::vector<Bytes>& sealed) {
+    ASSERT_EQ(copy.build("tiny", peer_.base), Errc::kOk) << copy.error;
+    ASSERT_EQ(agent.restore(copy, stream, sealed), Errc::kOk);
+    ASSERT_EQ(agent.grant(copy, stream), Errc::kOk);
+  }
+
+  LabMachine machine_;
+  KeyHolder agent_;
+  Peer peer_;
+  std::uint64_t entry_ = 0, window_end_ = 0, bail_ = 0;
+  // `movq %gs:TB_RESUME_RSP, %rsp`: Running is published, the gate was seen open, RSP is still core's.
+  static constexpr std::uint64_t kLastOfWindow = 9;
+};
+
+// Stage 1 sends a thread that it finds in the window to the bail-out. Interrupted there once more, RSP is still core's
+// and the state that it must take back does not travel: parking it would lose the thread on the target.
+TEST_F(HostileThreads, AThreadThatIsBeingSentOutIsNeverParked) {
+  ASSERT_EQ(agent_.meet(peer_), Errc::kOk);
+  const messages::Prepare prepare = agent_.prepare();
+  ASSERT_TRUE(interrupted(put_until(kTcs, "k", "v", window_end_ - kLastOfWindow)));
+  EXPECT_EQ(close_gate(peer_), 1u);
+  EXPECT_TRUE(left_with(peer_.handle(kTcs), Exit::kResume));
+  ASSERT_TRUE(interrupted(resume_until(kTcs, peer_.instructions(bail_, bail_ + 16)[1])));
+  EXPECT_TRUE(left_with(peer_.handle(kTcs), Exit::kResume));
+  EXPECT_EQ(state(peer_, kTcs), ThreadState::kRunning);
+  EXPECT_TRUE(refused_with(peer_.resume(kTcs), Errc::kGateClosed));
+  EXPECT_EQ(state(peer_, kTcs), ThreadState::kFree);
+  EXPECT_EQ(close_gate(peer_), 0u);
+
+  const std::vector<Bytes> sealed = dump_rest(peer_);
+  LabMachine elsewhere;
+  Peer copy(elsewhere);
+  KeyHolder agent(elsewhere);
+  revive(copy, agent, OpenStream::of(prepare, sealed), sealed);
+  EXPECT_EQ(state(copy, kTcs), ThreadState::kFree);
+  EXPECT_TRUE(copy.raw_call(kTcs, counter::kGet, "k").ok());
+}
+
+// An interrupt's frame is never evidence, and evidence is cleared whenever stage 1 has seen it.
+TEST_F(HostileThreads, EvidenceIsClearedInTheWindowToo) {
+  ASSERT_TRUE(interrupted(put_until(kTcs, "k", "v", window_end_ - kLastOfWindow)));
+  const EnclaveConfig config = peer_.config();
+  const std::uint64_t gpr = ssa_offset(config, kTcs) + sgx::kPageSize - sizeof(sgx::GprSgx);
+  // As a #PF on core's own page would leave it, which the host can always cause.
+  const std::uint32_t page_fault = sgx::exitinfo::kValid | sgx::exitinfo::kTypeHardware | sgx::vector::kPf;
+  peer_.poison(gpr + offsetof(sgx::GprSgx, exitinfo), wire::encode(page_fault));
+  EXPECT_TRUE(left_with(peer_.handle(kTcs), Exit::kResume));
+  EXPECT_EQ(peer_.peek(gpr + offsetof(sgx::GprSgx, exitinfo), 4), Bytes(4, 0));
+  EXPECT_TRUE(left_with(peer_.finish(kTcs, peer_.resume(kTcs)), Exit::kDone));
+  EXPECT_EQ(*peer_.raw_call(kTcs, counter::kGet, "k"), "v");
+}
+
+// A thread that was restored inside an ocall, came back with a meaningless result of the new host's making, and was
+// parked before it could notice, must still notice on the next machine.
+TEST_F(HostileThreads, AResultOfAnOcallThatMigratedStaysVoidOverASecondMigration) {
+  ASSERT_EQ(agent_.meet(peer_), Errc::kOk);
+  std::vector<Bytes> sealed = dump_all(peer_);
+  const OpenStream first = OpenStream::of(agent_.prepare(), sealed);
+  LabMachine second_machine, third_machine;
+  Peer second(second_machine), third(third_machine);
+  KeyHolder second_agent(second_machine), third_agent(third_machine);
+  revive(second, second_agent, first, sealed);
+
+  // Main waits for the answer of kStarted. The new host answers, and stops it at its first instruction inside.
+  ASSERT_EQ(state(second, abi::kMainTcs), ThreadState::kInOcall);
+  ASSERT_TRUE(interrupted(second.enclu(
+      {kEnter, abi::kMainTcs, static_cast<std::uint64_t>(Request::kOcallReturn), 0, 0, {window_end_}, {}, 0})));
+  ASSERT_EQ(second_agent.meet(second), Errc::kOk);
+  EXPECT_EQ(close_gate(second), 1u);
+  ASSERT_TRUE(left_with(second.handle(abi::kMainTcs), Exit::kParked));
+  sealed = dump_rest(second);
+  revive(third, third_agent, OpenStream::of(second_agent.prepare(), sealed), sealed);
+
+  ASSERT_EQ(state(third, abi::kMainTcs), ThreadState::kParked);
+  const EncluResult end = third.finish(abi::kMainTcs, third.enter(abi::kMainTcs, Request::kOcallReturn));
+  ASSERT_TRUE(left_with(end, Exit::kOcall));
+  EXPECT_EQ(end.a, static_cast<std::uint64_t>(abi::OcallOp::kStarted)) << "main believed the void answer";
+}
+
+// An entry that was stopped before it could publish Running, and is let go while the control thread dumps, is Running
+// for a moment. It will be sent out: the checkpoint must have it as it was, and never as Running.
+TEST_F(HostileThreads, AThreadThatEntersDuringTheDumpIsCheckpointedAsItWas) {
+  const auto publish = peer_.instructions(entry_, window_end_, "cmpxchg");
+  ASSERT_EQ(publish.size(), 1u);
+  const std::uint64_t published = peer_.instructions(publish[0], window_end_)[1];
+  // How many entries the dump takes.
+  ASSERT_EQ(agent_.meet(peer_), Errc::kOk);
+  ASSERT_EQ(close_gate(peer_), 0u);
+  std::size_t batches = 1;
+  Bytes batch;
+  while (peer_.control(ControlOp::kDump, {}, batch) == Errc::kOk && !is_final(split(batch).back())) ++batches;
+  ASSERT_GE(batches, 2u);
+  ASSERT_EQ(peer_.control(ControlOp::kCancel), Errc::kOk);
+
+  ASSERT_EQ(agent_.meet(peer_), Errc::kOk);
+  ASSERT_TRUE(interrupted(put_until(kOtherTcs, "k", "v", publish[0])));
+  ASSERT_EQ(close_gate(peer_), 0u);
+  std::vector<Bytes> sealed;
+  for (std::size_t i = 0; i + 1 < batches; ++i) {
+    const bool last = i + 2 == batches;  // the thread records are in it
+    const std::uint64_t copy = peer_.symbol("_ZN7sealift4core4copyEPvPKvm");
+    EncluResult r = peer_.enclu({kEnter,
+                                 0,
+                                 static_cast<std::uint64_t>(Request::kControl),
+                                 static_cast<std::uint64_t>(ControlOp::kDump),
+                                 0,
+                                 {copy},
+                                 {},
+                                 0});
+    ASSERT_TRUE(interrupted(r));
+    if (last) {
+      ASSERT_TRUE(interrupted(resume_until(kOtherTcs, published)));
+      ASSERT_EQ(peer_.peek(peer_.config().thread_block_offset + kOtherTcs * peer_.config().thread_block_stride, 4),
+                wire::encode(static_cast<std::uint32_t>(ThreadState::kRunning)));
+    }
+    r = peer_.finish(0, peer_.resume(0));
+    ASSERT_TRUE(left_with(r, Exit::kDone));
+    ASSERT_EQ(r.a, 0u) << errc_name(static_cast<Errc>(r.a));
+    for (Bytes& record : split(peer_.peek_arena(0, r.b))) sealed.push_back(std::move(record));
+  }
+  EXPECT_EQ(peer_.control(ControlOp::kDump), Errc::kNotQuiescent);
+  EXPECT_TRUE(refused_with(peer_.finish(kOtherTcs, peer_.resume(kOtherTcs)), Errc::kGateClosed));
+  for (Bytes& record : dump_rest(peer_)) sealed.push_back(std::move(record));
+
+  LabMachine elsewhere;
+  Peer copy(elsewhere);
+  KeyHolder agent(elsewhere);
+  revive(copy, agent, OpenStream::of(agent_.prepare(), sealed), sealed);
+  EXPECT_EQ(state(copy, kOtherTcs), ThreadState::kFree);
+  EXPECT_TRUE(copy.raw_call(kOtherTcs, counter::kGet, "k").ok());
+}
+
+// The instructions of entry and exit, one by one: interrupted there, the enclave can always be checkpointed, the copy
+// works, and so does the original.
+TEST_F(HostileThreads, EveryInstructionOfEntryAndExitCanBeInterrupted) {
+  LabMachine elsewhere;
+  Peer copy(elsewhere);
+  const auto all = peer_.instructions(entry_, peer_.symbol("sealift_thread_exit"));
+  int reached = 0;
+  for (const std::uint64_t at : all) {
+    const std::string value = std::to_string(at);
+    EncluResult r = put_until(kTcs, "k", value, at);
+    if (!interrupted(r)) {
+      ASSERT_TRUE(left_with(r, Exit::kDone)) << at;  // not on this path
+      continue;
+    }
+    ++reached;
+    ASSERT_EQ(agent_.meet(peer_), Errc::kOk);
+    // An honest host's answer to a thread that still runs: stage 1, then go on.
+    bool parked = false;
+    while (!parked && close_gate(peer_) != 0) {
+      const EncluResult answer = peer_.handle(kTcs);
+      parked = left_with(answer, Exit::kParked);
+      if (!parked) {
+        ASSERT_TRUE(left_with(answer, Exit::kResume)) << at;
+        r = peer_.resume(kTcs);
+      }
+    }
+    const ThreadState frozen = state(peer_, kTcs);
+    const std::vector<Bytes> sealed = dump_rest(peer_);
+    KeyHolder agent(elsewhere);
+    revive(copy, agent, OpenStream::of(agent_.prepare(), sealed), sealed);
+    ASSERT_EQ(state(copy, kTcs), frozen) << at;
+    if (frozen == ThreadState::kParked) {
+      ASSERT_TRUE(left_with(copy.finish(kTcs, copy.enter(kTcs, Request::kCall)), Exit::kDone)) << at;
+    }
+    ASSERT_TRUE(copy.raw_call(kTcs, counter::kGet, "k").ok()) << at;
+    copy.close();
+
+    ASSERT_EQ(peer_.control(ControlOp::kCancel), Errc::kOk);
+    if (frozen == ThreadState::kParked) {
+      ASSERT_TRUE(left_with(peer_.handle(kTcs), Exit::kResume)) << at;
+    }
+    if (r.outcome == static_cast<std::uint64_t>(RawOutcome::kAex)) r = peer_.finish(kTcs, peer_.resume(kTcs));
+    ASSERT_TRUE(left_with(r, Exit::kDone) || refused_with(r, Errc::kGateClosed)) << at;
+    ASSERT_TRUE(peer_.raw_call(kTcs, counter::kPut, "k", value).ok()) << at;
+    ASSERT_EQ(*peer_.raw_call(kTcs, counter::kGet, "k"), value) << at;
+  }
+  EXPECT_GT(reached, 60);
+}
+
+}  // namespace
+}  // namespace sealift::lab
