@@ -241,7 +241,12 @@ Errc agent_confirm(ControlIo& io) noexcept {
        expected);
   if (!equal_ct(expected.bytes, confirm->report.body.reportdata, sizeof expected.bytes)) return Errc::kBadBinding;
   const Errc derived = derive_keys(confirm->mac);
-  if (derived != Errc::kOk) return derived;
+  if (derived != Errc::kOk) {
+    // One try. A source's secret is wiped by now: a second confirmation would be checked against X25519 of zero, which
+    // the host can compute, and the session, with K in it, would be the host's.
+    s.step = SessionStep::kNone;
+    return derived;
+  }
   target_info_of(confirm->report.body, s.agent);
   return source ? send_prepare(io) : send_key_request(io);
 }
@@ -279,12 +284,14 @@ Errc ticket_again(ControlIo& io) noexcept {
 
 Errc install_key(ControlIo& io) noexcept {
   Instance& me = instance();
-  if (me.role != abi::Role::kRestore || gate() != abi::GateState::kRestoring || me.has_key) return Errc::kNotReady;
+  if (me.role != abi::Role::kRestore || gate() != abi::GateState::kRestoring) return Errc::kNotReady;
   messages::KeyDelivery delivery;
   ScopedWipe wipe_delivery(delivery);
   const Errc opened = open(SealedKind::kKeyDelivery, io, delivery);
   if (opened != Errc::kOk) return opened;
   if (!equal_ct(delivery.attempt, me.attempt, sizeof delivery.attempt)) return Errc::kWrongAttempt;
+  // From a second agent instance (begin_attempt): K is here already, but the session counts its messages.
+  if (me.has_key) return Errc::kOk;
   copy(me.lineage, delivery.lineage, sizeof me.lineage);
   me.epoch = delivery.epoch;
   gcm_expand(me.key, delivery.key);
