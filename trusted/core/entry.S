@@ -4,8 +4,9 @@
 #  - At sealift_entry every register but RAX (CSSA), RBX (TCS), RCX (return address) and GS base is the host's.
 #  - Until `Running` is published AND the gate was seen open, nothing outside the core area is written.
 #  - After a state other than Running is published, nothing that a checkpoint contains is written.
-#  - Instructions in [sealift_entry, sealift_entry_window_end) are known to stage 1 by address: a thread interrupted there
-#    is never parked and never redirected; if the gate is closed stage 1 sends it to sealift_entry_bail
+#  - Instructions in [sealift_entry, sealift_entry_window_end) and [sealift_entry_bail, sealift_entry_bail_end) are known
+#    to stage 1 by address: a thread interrupted there is never parked and never redirected; if the gate is closed stage 1
+#    sends it to sealift_entry_bail, which may be begun again as long as it has not taken the state back
 #    (design §6.3; SmashEx, CVE-2021-0186, is what happens otherwise).
 #include "trusted/core/offsets.h"
 
@@ -105,6 +106,9 @@ start_child:
 sealift_entry_bail:
         movl    %gs:TB_PREV_STATE, %eax
         xchgl   %eax, %gs:TB_STATE
+        .globl  sealift_entry_bail_end
+        .hidden sealift_entry_bail_end
+sealift_entry_bail_end:
         movl    $ERRC_GATE_CLOSED, %ecx
 refuse_ecx:
         movl    %ecx, %esi

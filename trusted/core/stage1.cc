@@ -6,7 +6,8 @@
 #include "trusted/core/thread.h"
 
 extern "C" {
-extern const std::uint8_t sealift_entry[], sealift_entry_window_end[], sealift_entry_bail[];
+extern const std::uint8_t sealift_entry[], sealift_entry_window_end[];
+extern const std::uint8_t sealift_entry_bail[], sealift_entry_bail_end[];
 extern const std::uint8_t sealift_park[], sealift_stage2[];
 void sealift_stage1(sealift::core::ThreadBlock& tb, std::uint64_t request);
 }
@@ -159,9 +160,13 @@ void handle(ThreadBlock& tb) noexcept {
     return (info & sgx::exitinfo::kValid) != 0 ? crash(tb, f, info) : answer(tb, abi::Exit::kResume);
   }
   const bool open = gate() == abi::GateState::kOpen;
-  if (f.gpr.rip >= address(sealift_entry) && f.gpr.rip < address(sealift_entry_window_end)) {
-    // Running is published, but RSP may still be core's: never park, never redirect; send it out.
-    if (!open) f.gpr.rip = address(sealift_entry_bail);
+  const bool entering = f.gpr.rip >= address(sealift_entry) && f.gpr.rip < address(sealift_entry_window_end);
+  const bool bailing = f.gpr.rip >= address(sealift_entry_bail) && f.gpr.rip < address(sealift_entry_bail_end);
+  if (entering || bailing) {
+    // Running is published, but RSP may still be core's, and `prev_state` does not travel: never park, never redirect;
+    // send it out.
+    f.gpr.exitinfo = 0;
+    if (!open || bailing) f.gpr.rip = address(sealift_entry_bail);
     return answer(tb, abi::Exit::kResume);
   }
   if (!open) return park(tb, f);
