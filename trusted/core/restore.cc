@@ -82,7 +82,8 @@ Errc place_thread(const record::ThreadEntry& e, const std::uint8_t* stash) noexc
   tb.fsbase = e.fsbase;
   tb.resume_rsp = e.resume_rsp;
   tb.clear_tid = e.clear_tid;
-  tb.migrated = state == ThreadState::kInOcall ? 1 : 0;
+  // A parked thread may have been let in with the answer to an ocall that it made two machines ago: still void.
+  tb.migrated = state == ThreadState::kInOcall || (stash != nullptr && e.migrated != 0) ? 1 : 0;
   if (stash != nullptr) copy(&tb.stash, stash, sizeof tb.stash);
   publish(tb, state);
   ++instance().dump.threads;
