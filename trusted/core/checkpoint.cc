@@ -95,27 +95,37 @@ bool dump_pages(Sink& sink) noexcept {
   return true;
 }
 
-// A thread that was stopped in the middle of a boundary copy must find what it was copying. Only such threads' slots
+void dump_arena_pages(Sink& sink, std::uint64_t offset, std::uint64_t n) noexcept {
+  std::uint8_t* scratch = scratch_body();
+  copy(scratch, control_slot() + offset, n * sgx::kPageSize);
+  instance().dump.arena_bytes += n * sgx::kPageSize;
+  seal_record(sink,
+              header(Kind::kArena, offset / sgx::kPageSize, static_cast<std::uint32_t>(n),
+                     static_cast<std::uint32_t>(n * sgx::kPageSize)),
+              scratch);
+}
+
+// A thread that was stopped in the middle of a boundary copy must find what it was copying, and one that was about to
+// wait on a futex word must see that the word has changed since it looked. Only parked threads' slots and the words
 // travel; they are untrusted bytes before and after.
 bool dump_arena(Sink& sink) noexcept {
   Dump& d = instance().dump;
   for (; d.next_thread < config().tcs_count; ++d.next_thread, d.next_page = 0) {
-    if (state_of(sealift_thread_blocks[d.next_thread]) != ThreadState::kParked) continue;
+    if (d.states[d.next_thread] != ThreadState::kParked) continue;
     const std::uint64_t offset = abi::slot_offset(d.next_thread, slot_bytes()) + d.next_page * sgx::kPageSize;
     const std::uint64_t left = slot_bytes() / sgx::kPageSize - d.next_page;
     if (left == 0) continue;
     const std::uint64_t n = left < record::kMaxPagesPerRecord ? left : record::kMaxPagesPerRecord;
-    std::uint8_t* scratch = scratch_body();
-    copy(scratch, control_slot() + offset, n * sgx::kPageSize);
     d.next_page += n;
-    d.arena_bytes += n * sgx::kPageSize;
-    seal_record(sink,
-                header(Kind::kArena, offset / sgx::kPageSize, static_cast<std::uint32_t>(n),
-                       static_cast<std::uint32_t>(n * sgx::kPageSize)),
-                scratch);
+    dump_arena_pages(sink, offset, n);
     return true;
   }
-  return false;
+  if (d.next_thread > config().tcs_count) return false;
+  ++d.next_thread;  // past the last slot: the words lie behind it
+  constexpr std::uint64_t kWordPages = abi::kFutexWords * sizeof(std::uint32_t) / sgx::kPageSize;
+  static_assert(kWordPages != 0 && kWordPages * sgx::kPageSize == abi::kFutexWords * sizeof(std::uint32_t));
+  dump_arena_pages(sink, abi::futex_offset(config().tcs_count, slot_bytes()), kWordPages);
+  return true;
 }
 
 bool dump_threads(Sink& sink) noexcept {
@@ -124,7 +134,7 @@ bool dump_threads(Sink& sink) noexcept {
   std::uint64_t len = 0;
   for (; d.next_thread < config().tcs_count; ++d.next_thread) {
     const ThreadBlock& tb = sealift_thread_blocks[d.next_thread];
-    const ThreadState state = state_of(tb);
+    const ThreadState state = d.states[d.next_thread];
     // An unbound TCS may carry a claim (claim_thread); without one there is nothing to tell.
     if (d.next_thread == abi::kControlTcs || (state == ThreadState::kUnbound && tb.resume_rsp == 0)) continue;
     const bool stash = state == ThreadState::kParked;
@@ -214,8 +224,11 @@ Errc dump(std::uint64_t& bytes) noexcept {
   Instance& me = instance();
   if (gate() != abi::GateState::kQuiescing || !me.has_key || me.role == abi::Role::kNone) return Errc::kNotReady;
   if (me.dump.done) return Errc::kNotReady;
+  // Looked at once an entry: a thread that comes in meanwhile is Running for a moment, and is sent out again, into the
+  // state that it had.
   for (std::uint32_t i = 0; i < config().tcs_count; ++i) {
-    if (state_of(sealift_thread_blocks[i]) == ThreadState::kRunning) return Errc::kNotQuiescent;
+    me.dump.states[i] = state_of(sealift_thread_blocks[i]);
+    if (me.dump.states[i] == ThreadState::kRunning) return Errc::kNotQuiescent;
   }
   Sink sink;
   while (sink.has_room() && dump_next(sink)) {

@@ -36,6 +36,7 @@ struct Dump {
   std::uint64_t pages, zero_pages, arena_bytes;
   std::uint32_t threads;
   bool done;
+  abi::ThreadState states[abi::kMaxTcs];  // of all threads, none Running, when this entry began
 };
 
 struct Instance {
