@@ -67,6 +67,8 @@ Errc latch(abi::Role role, GateState gate_state) noexcept {
 }
 
 Errc start(ControlIo& io) noexcept {
+  // The strings go onto main's stack; a quarter of it, as execve(2) allows.
+  if (io.in_len > config().stack_size / 4) return Errc::kBadSize;
   const Errc e = latch(abi::Role::kStart, GateState::kOpen);
   if (e != Errc::kOk) return e;
   bind_main(io.in, io.in_len);
@@ -142,8 +144,6 @@ Errc dispatch(ControlOp op, ControlIo& io) noexcept {
       return agent_confirm(io);
     case ControlOp::kQuiesce:
       return quiesce(io);
-    case ControlOp::kDump:
-    case ControlOp::kRecord:  // sealift_control handles both: their bytes are not copied as a whole
     case ControlOp::kCancel:
       return cancel();
     case ControlOp::kCommit:
@@ -156,6 +156,8 @@ Errc dispatch(ControlOp op, ControlIo& io) noexcept {
       return grant(io);
     case ControlOp::kTicketAgain:
       return ticket_again(io);
+    case ControlOp::kDump:
+    case ControlOp::kRecord:  // sealift_control handles both: their bytes are not copied as a whole
     case ControlOp::kPrecopyDump:
       break;
   }
