@@ -38,7 +38,7 @@ std::uint64_t heap_pages() noexcept {
   return size / sgx::kPageSize;
 }
 std::uint64_t pages_of(std::uint64_t bytes) noexcept {
-  return (bytes + sgx::kPageSize - 1) / sgx::kPageSize;
+  return bytes / sgx::kPageSize + (bytes % sgx::kPageSize != 0 ? 1 : 0);
 }
 
 bool used(std::uint64_t page) noexcept {
@@ -51,9 +51,11 @@ void mark(std::uint64_t first, std::uint64_t n, bool in_use) noexcept {
   }
 }
 
+// Marked first: a thread that is parked while it zeroes must find on the target what it has zeroed. Pages that are not
+// in use do not travel, and there hold whatever the host put into them at EADD.
 void take(std::uint64_t first, std::uint64_t n) noexcept {
-  core::fill(reinterpret_cast<void*>(heap_base() + first * sgx::kPageSize), 0, n * sgx::kPageSize);
   mark(first, n, true);
+  core::fill(reinterpret_cast<void*>(heap_base() + first * sgx::kPageSize), 0, n * sgx::kPageSize);
 }
 
 // First fit from the top: mappings grow down towards the break. ~0: none.
