@@ -14,10 +14,13 @@ class Reference {
   Reference(const Reference&) = delete;
   Reference& operator=(const Reference&) = delete;
 
-  // Nanoseconds for all bytes, in records of the size that the enclave uses.
-  [[nodiscard]] double seal();
-  [[nodiscard]] double open();
-  [[nodiscard]] double copy();
+  struct Times {
+    double ns, cpu_ns;
+  };
+  // For all bytes, in records of the size that the enclave uses.
+  [[nodiscard]] Times seal();
+  [[nodiscard]] Times open();
+  [[nodiscard]] Times copy();
 
  private:
   struct State;

@@ -1,5 +1,6 @@
 #include "bench/session.h"
 
+#include <array>
 #include <stdexcept>
 #include <tuple>
 
@@ -39,17 +40,17 @@ std::unique_ptr<lab::Migration> Source::prepare(lab::LabMachine& to, lab::Peer* 
 DumpTimes Source::dump() {
   Bytes out;
   must(peer.request(lab::Op::kMeasureDump, wire::encode(std::tuple(stream_, capacity_)), out), "dump", peer);
-  std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t> t{};
+  std::array<std::uint64_t, 6> t{};
   if (!wire::decode(out, t)) throw std::runtime_error("dump: malformed times");
-  return {std::get<0>(t), std::get<1>(t), std::get<2>(t), std::get<3>(t)};
+  return {t[0], t[1], t[2], t[3], t[4], t[5]};
 }
 
 FeedTimes Source::feed(lab::Peer& target, std::uint64_t bytes) {
   Bytes out;
   must(target.request(lab::Op::kMeasureFeed, wire::encode(std::tuple(stream_, bytes)), out), "restore", target);
-  std::tuple<std::uint64_t, std::uint64_t> t{};
+  std::array<std::uint64_t, 4> t{};
   if (!wire::decode(out, t)) throw std::runtime_error("restore: malformed times");
-  return {std::get<0>(t), std::get<1>(t)};
+  return {t[0], t[1], t[2], t[3]};
 }
 
 void Source::cancel() {

@@ -19,10 +19,10 @@ struct Options {
 void must(Errc e, const std::string& what, const lab::Peer& peer);
 
 struct DumpTimes {
-  std::uint64_t quiesce_ns = 0, inside_ns = 0, all_ns = 0, bytes = 0;
+  std::uint64_t quiesce_ns = 0, inside_ns = 0, inside_cpu_ns = 0, all_ns = 0, copied_cpu_ns = 0, bytes = 0;
 };
 struct FeedTimes {
-  std::uint64_t inside_ns = 0, all_ns = 0;
+  std::uint64_t inside_ns = 0, inside_cpu_ns = 0, all_ns = 0, copied_cpu_ns = 0;
 };
 struct CallTimes {
   std::uint64_t ns = 0, cpu_ns = 0;

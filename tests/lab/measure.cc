@@ -59,7 +59,9 @@ class Control {
 
   Errc operator()(abi::ControlOp op, std::uint64_t len, std::uint64_t& out) {
     const auto begin = Clock::now();
+    const std::uint64_t cpu = thread_cpu_ns();
     const Result<host::Reply> reply = entries_.control(op, len);
+    inside_cpu_ns += thread_cpu_ns() - cpu;
     inside_ns += ns_since(begin);
     if (!reply) return reply.error();
     if (reply->b > abi::kControlSlotBytes) return Errc::kCrashed;
@@ -67,7 +69,7 @@ class Control {
     return static_cast<Errc>(reply->a);
   }
   [[nodiscard]] std::uint8_t* slot() const { return slot_; }
-  std::uint64_t inside_ns = 0;
+  std::uint64_t inside_ns = 0, inside_cpu_ns = 0;
 
  private:
   host::HostGate gate_;
@@ -98,6 +100,7 @@ Errc measure_dump(host::Instance& instance, wire::Reader& in, Bytes& out) {
   const auto begin = Clock::now();
   if (const Errc e = instance.quiesce(std::chrono::seconds(60)); e != Errc::kOk) return e;
   const std::uint64_t quiesce_ns = ns_since(begin);
+  const std::uint64_t cpu = thread_cpu_ns();
   std::uint64_t used = 0;
   for (bool final = false; !final;) {
     std::uint64_t n = 0;
@@ -107,7 +110,8 @@ Errc measure_dump(host::Instance& instance, wire::Reader& in, Bytes& out) {
     final = is_final(stream.data() + used);
     used += n;
   }
-  out = wire::encode(std::tuple(quiesce_ns, control.inside_ns, ns_since(begin), used));
+  out = wire::encode(
+      std::tuple(quiesce_ns, control.inside_ns, control.inside_cpu_ns, ns_since(begin), thread_cpu_ns() - cpu, used));
   return Errc::kOk;
 }
 
@@ -118,6 +122,7 @@ Errc measure_feed(host::Instance& instance, wire::Reader& in, Bytes& out) {
   const Stream stream(path, bytes);
   Control control(instance);
   const auto begin = Clock::now();
+  const std::uint64_t cpu = thread_cpu_ns();
   for (std::uint64_t at = 0; at < bytes;) {
     std::uint64_t n = 0;
     do {
@@ -128,7 +133,7 @@ Errc measure_feed(host::Instance& instance, wire::Reader& in, Bytes& out) {
     if (const Errc e = control(abi::ControlOp::kRecord, n, ignored); e != Errc::kOk) return e;
     at += n;
   }
-  out = wire::encode(std::tuple(control.inside_ns, ns_since(begin)));
+  out = wire::encode(std::tuple(control.inside_ns, control.inside_cpu_ns, ns_since(begin), thread_cpu_ns() - cpu));
   return Errc::kOk;
 }
 
