@@ -10,9 +10,9 @@ started=()
 
 hosts_end() {
   local pid
-  for pid in "${started[@]}"; do kill "$pid" 2>/dev/null; done
+  for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
   # Programs that a sealiftd started belong to it; --stop-children ends them.
-  for pid in "${started[@]}"; do wait "$pid" 2>/dev/null; done
+  for pid in "${started[@]}"; do wait "$pid" 2>/dev/null || true; done
   rm -rf "$hosts_dir"
 }
 trap hosts_end EXIT

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/enclaves/counter_calls.h"
+#include "tests/lab/expect.h"
 #include "tests/lab/keyholder.h"
 #include "tests/lab/lab.h"
 
@@ -22,14 +23,6 @@ class HostileMemory : public ::testing::Test {
     ASSERT_EQ(peer_.build("tiny"), Errc::kOk) << peer_.error;
     ASSERT_EQ(peer_.start(), Errc::kOk) << peer_.error;
   }
-  std::uint32_t close_gate() {
-    Bytes out;
-    std::uint32_t running = 0;
-    EXPECT_EQ(peer_.control(ControlOp::kQuiesce, {}, out), Errc::kOk);
-    EXPECT_TRUE(wire::decode(out, running));
-    return running;
-  }
-
   LabMachine machine_, elsewhere_;
   Peer peer_, target_;
 };
@@ -44,19 +37,15 @@ TEST_F(HostileMemory, MemoryThatIsBeingZeroedTravels) {
   const std::uint64_t middle = first->address - peer_.base + kBytes / 2;
   const std::uint64_t bytes = peer_.put_call(kTcs, 11, wire::encode(std::tuple(kBytes)));
   const EncluArgs args{2, kTcs, static_cast<std::uint64_t>(Request::kCall), bytes, 0, {}, {middle}, 0};
-  Bytes out;
-  if (peer_.request(Op::kEnclu, wire::encode(args), out) != Errc::kOk) {
-    GTEST_SKIP() << "no hardware breakpoints on this machine: " << peer_.error;
-  }
-  EncluResult r;
-  ASSERT_TRUE(wire::decode(out, r));
+  if (const std::string why = no_breakpoints(peer_); !why.empty()) GTEST_SKIP() << why;
+  EncluResult r = peer_.enclu(args);
   if (!r.hit) r = peer_.finish(kTcs, r, args);
   ASSERT_TRUE(r.hit);
 
   Migration m(machine_, peer_, elsewhere_);
   ASSERT_EQ(m.prepare(), Errc::kOk);
   ASSERT_EQ(m.offer(), Errc::kOk);
-  ASSERT_EQ(close_gate(), 1u);
+  ASSERT_EQ(close_gate(peer_), 1u);
   ASSERT_EQ(peer_.handle(kTcs).reason, static_cast<std::uint64_t>(Exit::kParked));
   ASSERT_EQ(m.dump(), Errc::kOk);
   ASSERT_EQ(target_.build("tiny", peer_.base), Errc::kOk) << target_.error;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/enclaves/counter_calls.h"
+#include "tests/lab/expect.h"
 #include "tests/lab/keyholder.h"
 #include "tests/lab/lab.h"
 
@@ -15,21 +16,7 @@ using abi::GateState;
 using abi::Request;
 using abi::ThreadState;
 
-constexpr std::uint32_t kEnter = 2, kResume = 3;
 constexpr std::uint32_t kTcs = 2, kOtherTcs = 3;  // of ecall threads
-
-bool refused_with(const EncluResult& r, Errc e) {
-  return r.outcome == static_cast<std::uint64_t>(RawOutcome::kExit) &&
-         r.reason == static_cast<std::uint64_t>(Exit::kRefused) && r.a == static_cast<std::uint64_t>(e);
-}
-
-bool left_with(const EncluResult& r, Exit reason) {
-  return r.outcome == static_cast<std::uint64_t>(RawOutcome::kExit) && r.reason == static_cast<std::uint64_t>(reason);
-}
-
-bool interrupted(const EncluResult& r) {
-  return r.outcome == static_cast<std::uint64_t>(RawOutcome::kAex) && r.exception == 0;
-}
 
 class HostileThreads : public ::testing::Test {
  protected:
@@ -41,34 +28,19 @@ class HostileThreads : public ::testing::Test {
     entry_ = peer_.symbol("sealift_entry");
     window_end_ = peer_.symbol("sealift_entry_window_end");
     bail_ = peer_.symbol("sealift_entry_bail");
-    // Not the first instruction: the flag that ends a breakpoint's trap (RF) is set there.
-    Bytes out;
-    const std::uint64_t second = peer_.instructions(entry_, window_end_)[1];
-    const EncluArgs probe{kEnter, abi::kMainTcs, 99, 0, 0, {second}, {}, 0};
-    if (peer_.request(Op::kEnclu, wire::encode(probe), out) != Errc::kOk) {
-      GTEST_SKIP() << "no hardware breakpoints on this machine: " << peer_.error;
-    }
-    EXPECT_TRUE(refused_with(peer_.finish(abi::kMainTcs, peer_.resume(abi::kMainTcs)), Errc::kBadRequest));
+    if (const std::string why = no_breakpoints(peer_); !why.empty()) GTEST_SKIP() << why;
   }
 
   // kCall of kPut(key, value), interrupted before the instruction at `offset` (or over, if it never got there).
   EncluResult put_until(std::uint32_t tcs, const std::string& key, const std::string& value, std::uint64_t offset) {
     const std::uint64_t bytes = peer_.put_call(tcs, 5, wire::encode(std::tuple(std::string(key), std::string(value))));
-    const EncluArgs args{kEnter, tcs, static_cast<std::uint64_t>(Request::kCall), bytes, 0, {offset}, {}, 0};
+    const EncluArgs args{kEenterLeaf, tcs, static_cast<std::uint64_t>(Request::kCall), bytes, 0, {offset}, {}, 0};
     const EncluResult r = peer_.enclu(args);
     return r.hit ? r : peer_.finish(tcs, r, args);
   }
   EncluResult resume_until(std::uint32_t tcs, std::uint64_t offset) {
-    return peer_.enclu({kResume, tcs, 0, 0, 0, {offset}, {}, 0});
+    return peer_.enclu({kEresumeLeaf, tcs, 0, 0, 0, {offset}, {}, 0});
   }
-  std::uint32_t close_gate(Peer& peer) {
-    Bytes out;
-    std::uint32_t running = 0;
-    EXPECT_EQ(peer.control(ControlOp::kQuiesce, {}, out), Errc::kOk);
-    EXPECT_TRUE(wire::decode(out, running));
-    return running;
-  }
-  ThreadState state(Peer& peer, std::uint32_t tcs) { return static_cast<ThreadState>(peer.status().states[tcs]); }
   // A copy of the enclave as its checkpoint says: granted by the test, so that the source may go on.
   void revive(Peer& copy, KeyHolder& agent, const OpenStream& stream, const std::vector<Bytes>& sealed) {
     ASSERT_EQ(copy.build("tiny", peer_.base), Errc::kOk) << copy.error;
@@ -94,9 +66,9 @@ TEST_F(HostileThreads, AThreadThatIsBeingSentOutIsNeverParked) {
   EXPECT_TRUE(left_with(peer_.handle(kTcs), Exit::kResume));
   ASSERT_TRUE(interrupted(resume_until(kTcs, peer_.instructions(bail_, bail_ + 16)[1])));
   EXPECT_TRUE(left_with(peer_.handle(kTcs), Exit::kResume));
-  EXPECT_EQ(state(peer_, kTcs), ThreadState::kRunning);
+  EXPECT_EQ(state_of(peer_, kTcs), ThreadState::kRunning);
   EXPECT_TRUE(refused_with(peer_.resume(kTcs), Errc::kGateClosed));
-  EXPECT_EQ(state(peer_, kTcs), ThreadState::kFree);
+  EXPECT_EQ(state_of(peer_, kTcs), ThreadState::kFree);
   EXPECT_EQ(close_gate(peer_), 0u);
 
   const std::vector<Bytes> sealed = dump_rest(peer_);
@@ -104,7 +76,7 @@ TEST_F(HostileThreads, AThreadThatIsBeingSentOutIsNeverParked) {
   Peer copy(elsewhere);
   KeyHolder agent(elsewhere);
   revive(copy, agent, OpenStream::of(prepare, sealed), sealed);
-  EXPECT_EQ(state(copy, kTcs), ThreadState::kFree);
+  EXPECT_EQ(state_of(copy, kTcs), ThreadState::kFree);
   EXPECT_TRUE(copy.raw_call(kTcs, counter::kGet, "k").ok());
 }
 
@@ -134,16 +106,16 @@ TEST_F(HostileThreads, AResultOfAnOcallThatMigratedStaysVoidOverASecondMigration
   revive(second, second_agent, first, sealed);
 
   // Main waits for the answer of kStarted. The new host answers, and stops it at its first instruction inside.
-  ASSERT_EQ(state(second, abi::kMainTcs), ThreadState::kInOcall);
+  ASSERT_EQ(state_of(second, abi::kMainTcs), ThreadState::kInOcall);
   ASSERT_TRUE(interrupted(second.enclu(
-      {kEnter, abi::kMainTcs, static_cast<std::uint64_t>(Request::kOcallReturn), 0, 0, {window_end_}, {}, 0})));
+      {kEenterLeaf, abi::kMainTcs, static_cast<std::uint64_t>(Request::kOcallReturn), 0, 0, {window_end_}, {}, 0})));
   ASSERT_EQ(second_agent.meet(second), Errc::kOk);
   EXPECT_EQ(close_gate(second), 1u);
   ASSERT_TRUE(left_with(second.handle(abi::kMainTcs), Exit::kParked));
   sealed = dump_rest(second);
   revive(third, third_agent, OpenStream::of(second_agent.prepare(), sealed), sealed);
 
-  ASSERT_EQ(state(third, abi::kMainTcs), ThreadState::kParked);
+  ASSERT_EQ(state_of(third, abi::kMainTcs), ThreadState::kParked);
   const EncluResult end = third.finish(abi::kMainTcs, third.enter(abi::kMainTcs, Request::kOcallReturn));
   ASSERT_TRUE(left_with(end, Exit::kOcall));
   EXPECT_EQ(end.a, static_cast<std::uint64_t>(abi::OcallOp::kStarted)) << "main believed the void answer";
@@ -171,7 +143,7 @@ TEST_F(HostileThreads, AThreadThatEntersDuringTheDumpIsCheckpointedAsItWas) {
   for (std::size_t i = 0; i + 1 < batches; ++i) {
     const bool last = i + 2 == batches;  // the thread records are in it
     const std::uint64_t copy = peer_.symbol("_ZN7sealift4core4copyEPvPKvm");
-    EncluResult r = peer_.enclu({kEnter,
+    EncluResult r = peer_.enclu({kEenterLeaf,
                                  0,
                                  static_cast<std::uint64_t>(Request::kControl),
                                  static_cast<std::uint64_t>(ControlOp::kDump),
@@ -198,7 +170,7 @@ TEST_F(HostileThreads, AThreadThatEntersDuringTheDumpIsCheckpointedAsItWas) {
   Peer copy(elsewhere);
   KeyHolder agent(elsewhere);
   revive(copy, agent, OpenStream::of(agent_.prepare(), sealed), sealed);
-  EXPECT_EQ(state(copy, kOtherTcs), ThreadState::kFree);
+  EXPECT_EQ(state_of(copy, kOtherTcs), ThreadState::kFree);
   EXPECT_TRUE(copy.raw_call(kOtherTcs, counter::kGet, "k").ok());
 }
 
@@ -228,11 +200,11 @@ TEST_F(HostileThreads, EveryInstructionOfEntryAndExitCanBeInterrupted) {
         r = peer_.resume(kTcs);
       }
     }
-    const ThreadState frozen = state(peer_, kTcs);
+    const ThreadState frozen = state_of(peer_, kTcs);
     const std::vector<Bytes> sealed = dump_rest(peer_);
     KeyHolder agent(elsewhere);
     revive(copy, agent, OpenStream::of(agent_.prepare(), sealed), sealed);
-    ASSERT_EQ(state(copy, kTcs), frozen) << at;
+    ASSERT_EQ(state_of(copy, kTcs), frozen) << at;
     if (frozen == ThreadState::kParked) {
       ASSERT_TRUE(left_with(copy.finish(kTcs, copy.enter(kTcs, Request::kCall)), Exit::kDone)) << at;
     }

@@ -3,8 +3,11 @@
 #include "tests/enclaves/counter_calls.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -92,6 +95,15 @@ counter::Fresh fresh(std::uint64_t bytes) {
   return out;
 }
 
+std::tuple<std::int64_t, bool> read_host(std::uint64_t bytes) {
+  constexpr std::size_t kRoom = 8192;
+  std::vector<std::uint8_t> buffer(kRoom, 0x5a);
+  const ssize_t n = read(0, buffer.data(), std::min<std::uint64_t>(bytes, kRoom));
+  bool intact = true;
+  for (std::size_t i = bytes; i < kRoom; ++i) intact = intact && buffer[i] == 0x5a;
+  return {n < 0 ? -errno : n, intact};
+}
+
 const sealift::Define kDefinitions[] = {
     {counter::kStep, step},
     {counter::kState, state},
@@ -111,6 +123,7 @@ const sealift::Define kDefinitions[] = {
      }},
     {counter::kIdentity, [] { return sealift::identity().epoch; }},
     {counter::kFresh, fresh},
+    {counter::kRead, read_host},
 };
 
 }  // namespace

@@ -61,9 +61,14 @@ EnclaveConfig Peer::config() {
 }
 
 std::uint64_t Peer::symbol(const std::string& name) {
+  return function(name).first;
+}
+
+std::pair<std::uint64_t, std::uint64_t> Peer::function(const std::string& name) {
   Bytes out;
   EXPECT_EQ(request(Op::kSymbol, wire::encode(name), out), Errc::kOk) << error;
-  return expect_decoded<std::uint64_t>(out);
+  const auto [begin, size] = expect_decoded<std::tuple<std::uint64_t, std::uint64_t>>(out);
+  return {begin, begin + size};
 }
 
 std::vector<std::uint64_t> Peer::instructions(std::uint64_t begin, std::uint64_t end, const std::string& mnemonic) {

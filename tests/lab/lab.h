@@ -90,6 +90,7 @@ class Peer {
   EncluResult finish(std::uint32_t tcs, EncluResult now, EncluArgs stop);
   EnclaveConfig config();
   std::uint64_t symbol(const std::string& name);
+  std::pair<std::uint64_t, std::uint64_t> function(const std::string& name);  // from, to
   // The instructions in [begin, end), by decoding what is there; `mnemonic` as in "cmpxchg", or "": all.
   std::vector<std::uint64_t> instructions(std::uint64_t begin, std::uint64_t end, const std::string& mnemonic = "");
   Bytes peek(std::uint64_t offset, std::uint64_t length);        // EPC

@@ -192,7 +192,12 @@ class Peer {
   Errc symbol(wire::Reader& in, Bytes& out) {
     std::string name;
     if (!in.get(name)) return Errc::kBadMessage;
-    out = wire::encode(instance_->image().symbol(name));
+    const std::uint64_t value = instance_->image().symbol(name);
+    std::uint64_t size = 0;
+    for (const host::Image::Function& f : instance_->image().functions()) {
+      if (f.vaddr == value) size = f.size;
+    }
+    out = wire::encode(std::tuple(value, size));
     return Errc::kOk;
   }
   static Errc peek(wire::Reader& in, Bytes& out, std::uint64_t base) {

@@ -30,7 +30,7 @@ enum class Op : std::uint8_t {
   kHammer = 11,       // u64 arena offset, u8 mask: a thread flips these bits there again and again; mask 0: stops it
   kClose = 12,        // removes the enclave
   kConfig = 13,       // -> bytes of EnclaveConfig
-  kSymbol = 14,       // string -> u64 offset from the enclave's base
+  kSymbol = 14,       // string -> u64 offset from the enclave's base, u64 size if it is a function
   kPeek = 15,         // u64 offset, u64 length -> bytes of EPC as the host can read them here
   kPoke = 16,         // u64 arena offset, bytes
   kPeekArena = 17,    // u64 arena offset, u64 length -> bytes
