@@ -117,10 +117,14 @@ void AgentClient::on_down(const std::string& why) {
   if (stopping_) return;
   if (was_ready) {
     spdlog::warn("agent is gone: {}", why);
-    links_.clear();
     for (Watcher* watcher : std::set(watchers_)) {
       if (watchers_.contains(watcher)) watcher->agent_down();
     }
+    // Links do not outlive the connection that opened them.
+    wire::AgentLinkState lost;
+    lost.set_state(wire::AgentLinkState::FAILED);
+    lost.set_errc(static_cast<std::uint32_t>(Errc::kNoSession));
+    for (const auto& [link, sink] : std::exchange(links_, {})) sink->link_state(lost);
   }
   retry();
 }

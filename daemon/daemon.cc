@@ -46,7 +46,8 @@ Daemon::Daemon(asio::io_context& io, Options options)
       options_(complete(std::move(options))),
       agent_(io, options_),
       local_acceptor_(listen_unix(io, options_.socket)),
-      progress_timer_(io) {
+      progress_timer_(io),
+      settle_timer_(io) {
   if (options_.listen.empty()) return;
   const auto where = parse_host_port(options_.listen);
   if (!where) throw std::invalid_argument("not HOST:PORT: " + options_.listen);
@@ -75,6 +76,12 @@ void Daemon::start() {
   accept_local();
   if (peer_acceptor_) accept_peer();
   recover();
+  settle_timer_.expires_after(options_.timeouts.settle);
+  settle_timer_.async_wait([this](const std::error_code& error) {
+    if (error) return;
+    settling_ = false;
+    answer_attaches();
+  });
   spdlog::info("sealiftd {} serves {}{}{}", options_.name, options_.socket, peer_acceptor_ ? " and " : "",
                listen_address());
   if (peer_acceptor_ && options_.allowed_programs.empty()) {
@@ -91,6 +98,7 @@ void Daemon::stop() {
   ::unlink(options_.socket.c_str());
   if (peer_acceptor_) peer_acceptor_->close(ignored);
   progress_timer_.cancel();
+  settle_timer_.cancel();
   for (const auto& migration : incoming_history_) migration->shut_down();
   for (const auto& [token, migration] : incoming_) migration->shut_down();
   agent_.stop();
@@ -215,6 +223,10 @@ void Daemon::process_message(const std::shared_ptr<Connection>& from, std::uint3
   }
 }
 
+void Daemon::answer_attaches() {
+  for (const auto& [key, session] : std::map(sessions_)) session->answer_attaches();
+}
+
 void Daemon::process_register(const std::shared_ptr<Connection>& from, std::uint32_t pid,
                               const wire::Envelope& message) {
   const bool known = registry_.find(from.get(), message.register_().local_id()) != nullptr;
@@ -225,7 +237,10 @@ void Daemon::process_register(const std::shared_ptr<Connection>& from, std::uint
   if (known) return;
   spdlog::info("process {}: enclave {} {}", pid, enclave->registration().name(), hex(enclave->lineage()));
   const std::string& token = enclave->registration().adopt_token();
-  if (token.empty()) return offer_back(enclave);
+  if (token.empty()) {
+    offer_back(enclave);
+    return answer_attaches();
+  }
   const auto found = incoming_.find(token);
   if (found != incoming_.end()) return found->second->built(enclave);
   // Of a token of an earlier life of this daemon: restored, or of no use to anybody.
@@ -233,7 +248,8 @@ void Daemon::process_register(const std::shared_ptr<Connection>& from, std::uint
     wire::Incoming incoming;
     incoming.set_attempt(enclave->attempt());
     incoming.set_name(enclave->registration().name());
-    return make_incoming(incoming)->reattach(enclave);
+    make_incoming(incoming)->reattach(enclave);
+    return answer_attaches();
   }
   wire::Envelope release;
   release.mutable_release()->set_local_id(enclave->local_id());

@@ -74,12 +74,14 @@ class Daemon : private PeerSession::Host, private OutgoingMigration::Host {
   std::shared_ptr<IncomingMigration> new_incoming(const wire::Incoming& incoming, wire::Failure& failure) override;
   std::shared_ptr<IncomingMigration> find_incoming(const std::string& attempt) override;
   bool runs_here(const wire::Attach& attach) override;
+  bool settling() const override { return settling_; }
   void session_ended(PeerSession* session) override;
   // OutgoingMigration::Host
   std::shared_ptr<IncomingMigration> new_local(const wire::Incoming& incoming) override;
   void outgoing_changed(OutgoingMigration* migration) override;
 
   std::shared_ptr<IncomingMigration> make_incoming(const wire::Incoming& incoming);
+  void answer_attaches();
   void incoming_finished(const std::string& token);
   [[nodiscard]] std::shared_ptr<Peer> peer_for(const HostPort& where);
   [[nodiscard]] OutgoingMigration::Parts parts();
@@ -91,6 +93,8 @@ class Daemon : private PeerSession::Host, private OutgoingMigration::Host {
   asio::local::stream_protocol::acceptor local_acceptor_;
   std::optional<asio::ip::tcp::acceptor> peer_acceptor_;
   asio::steady_timer progress_timer_;
+  asio::steady_timer settle_timer_;
+  bool settling_ = true;
   bool stopping_ = false;
 
   std::set<std::shared_ptr<Connection>> locals_;

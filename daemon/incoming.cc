@@ -97,6 +97,7 @@ IncomingMigration::~IncomingMigration() {
 
 void IncomingMigration::start(Owner* owner) {
   owner_ = owner;
+  owner_name_ = owner->owner_name();
   local_ = owner->agent_link() == 0;
   on(TargetEvent::kStart);
 }
@@ -143,7 +144,7 @@ void IncomingMigration::perform(TargetAction action) {
     case TargetAction::kOpenSession:
       return open_session();
     case TargetAction::kReopenSession:
-      return reopen_session([] {});
+      return reopen_session();
     case TargetAction::kTakeNotice:
       return take_notice();
     case TargetAction::kRequestGrant:
@@ -193,7 +194,8 @@ void IncomingMigration::arm_timer() {
 }
 
 void IncomingMigration::agent_up(bool same) {
-  if (same && session_ == 0 && machine_.state() == TargetState::kGrantOrphan) return reopen_session([] {});
+  const bool asking = machine_.state() == TargetState::kGrant || machine_.state() == TargetState::kGrantOrphan;
+  if (same && !session_open_ && asking) return reopen_session();
   if (same) return;
   session_ = 0;
   fail_with(TargetEvent::kAgentReplaced, Errc::kNoSession, "the target's agent was restarted");
@@ -208,6 +210,7 @@ void IncomingMigration::agent_event(const wire::AgentEvent& event) {
   const bool asking = machine_.state() == TargetState::kGrant || machine_.state() == TargetState::kGrantOrphan;
   if (event.kind() == wire::AgentEvent::GRANTED && asking) poll_grant();
   if (event.kind() == wire::AgentEvent::GRANT_REFUSED && asking) grant_answer(static_cast<Errc>(event.errc()));
+  if (event.kind() == wire::AgentEvent::OFFER_ARRIVED && asking) introduce();
   if (event.kind() == wire::AgentEvent::FORGOTTEN) on(TargetEvent::kCancelRequest);
 }
 
@@ -326,6 +329,7 @@ void IncomingMigration::owner_gone() {
 
 void IncomingMigration::owner_back(Owner* owner) {
   owner_ = owner;
+  owner_name_ = owner->owner_name();
   failure_.Clear();
   on(TargetEvent::kPeerBack);
 }
@@ -363,6 +367,7 @@ void IncomingMigration::finish() {
   }
   if (enclave_ && enclave_->user == this) enclave_->user = nullptr;
   agent_.unwatch(this);
+  if (!granted()) owner_ = nullptr;  // has heard all there is, and need not outlive this
   asio::post(io_, [on_finished = std::exchange(on_finished_, nullptr)] {
     if (on_finished) on_finished();
   });
@@ -374,7 +379,7 @@ wire::MigrationInfo IncomingMigration::info() const {
   out.set_lineage(incoming_.lineage());
   out.set_epoch(incoming_.epoch());
   out.set_name(incoming_.name());
-  out.set_peer(owner_ == nullptr ? "" : owner_->owner_name());
+  out.set_peer(owner_name_);
   out.set_incoming(true);
   out.set_phase(phase_of(machine_.state()));
   const ProgressView view = progress_.at(seconds_now());

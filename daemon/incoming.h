@@ -110,7 +110,9 @@ class IncomingMigration : public std::enable_shared_from_this<IncomingMigration>
   void fetch_key(const std::string& key_request);
   void take_notice();
   void send_notice(std::function<void()> then, Refused refused);
-  void reopen_session(std::function<void()> then);
+  void reopen_session();
+  void introduce();
+  void session_opened();
   void request_grant();
   void poll_grant();
   void grant_answer(Errc error);
@@ -128,13 +130,15 @@ class IncomingMigration : public std::enable_shared_from_this<IncomingMigration>
   const std::string token_;
 
   TargetMachine machine_;
-  Owner* owner_ = nullptr;
+  Owner* owner_ = nullptr;  // null while it is out of reach
+  std::string owner_name_;
   bool local_ = false;
   std::shared_ptr<Child> child_;
   std::shared_ptr<Enclave> enclave_;
   std::uint64_t session_ = 0;
   std::string enclave_hello_;
-  bool reopening_ = false;
+  bool session_open_ = false;  // the agent has taken the notice over `session_`
+  std::string key_request_;    // sealed, of a new agent that does not know the attempt yet
   std::uint64_t fed_ = 0;
   bool final_fed_ = false;
   Progress progress_;

@@ -66,7 +66,10 @@ void IncomingMigration::fetch_key(const std::string& key_request) {
 }
 
 void IncomingMigration::take_notice() {
-  send_notice(here([this] { on(TargetEvent::kNoticed); }),
+  send_notice(here([this] {
+                session_open_ = true;
+                on(TargetEvent::kNoticed);
+              }),
               here([this](TargetEvent event, Errc error, const std::string& what) { fail_with(event, error, what); }));
 }
 
@@ -87,47 +90,63 @@ void IncomingMigration::send_notice(std::function<void()> then, Refused refused)
                     }));
 }
 
-// The same enclave and the same agent know each other again by the same hello. Another agent instance does not: then
-// both attest once more, and the new one can still relay a grant that is bound to this enclave's key.
-void IncomingMigration::reopen_session(std::function<void()> then) {
-  if (!agent_.up() || reopening_) return;
-  reopening_ = true;
-  const auto done = [this, then = std::move(then)] {
-    reopening_ = false;
-    then();
-  };
+// After a restart of this daemon, the same enclave and the same agent know each other again by the same hello. Another
+// agent instance does not: then both attest once more, and the new one can still relay a grant that is bound to this
+// enclave's key. It speaks for this enclave only once A_s has offered it the attempt, which an event tells.
+void IncomingMigration::reopen_session() {
+  session_open_ = false;
+  key_request_.clear();
+  if (!agent_.up()) return;
   const Refused refused = [this](TargetEvent, Errc error, const std::string& what) {
-    reopening_ = false;
     spdlog::warn("incoming {}: {} ({}); it goes on waiting", hex(attempt()), what, errc_name(error));
   };
   wire::Envelope message;
   message.mutable_agent_local_hello()->set_hello(enclave_hello_);
-  agent_.request(std::move(message), alive([this, done, refused](const wire::Envelope& reply) {
+  agent_.request(std::move(message), alive([this, refused](const wire::Envelope& reply) {
                    if (!reply.has_failure() && reply.agent_local_session().errc() == 0) {
                      session_ = reply.agent_local_session().session();
-                     return done();
+                     return send_notice([this] { session_opened(); }, refused);
                    }
                    attest(
-                       [this, done, refused](const std::string& request) {
-                         // The new agent learns whom it speaks for; that it has no key any more does not matter.
-                         wire::Envelope key;
-                         key.mutable_agent_local_message()->set_session(session_);
-                         key.mutable_agent_local_message()->set_sealed(request);
-                         agent_.request(std::move(key), alive([this, done, refused](const wire::Envelope&) {
-                                          send_notice(done, refused);
-                                        }));
+                       [this](const std::string& request) {
+                         key_request_ = request;
+                         introduce();
                        },
                        refused);
                  }));
 }
 
+void IncomingMigration::introduce() {
+  if (key_request_.empty()) return;
+  const Refused refused = [this](TargetEvent, Errc error, const std::string& what) {
+    spdlog::warn("incoming {}: {} ({}); it goes on waiting", hex(attempt()), what, errc_name(error));
+  };
+  wire::Envelope message;
+  message.mutable_agent_local_message()->set_session(session_);
+  message.mutable_agent_local_message()->set_sealed(key_request_);
+  agent_.request(std::move(message), alive([this, refused](const wire::Envelope& reply) {
+                   if (result_of(reply) != Errc::kOk) return;  // not offered yet
+                   key_request_.clear();
+                   const auto notice = [this, refused] { send_notice([this] { session_opened(); }, refused); };
+                   // The key is here already, but the session counts its messages.
+                   if (reply.agent_result().sealed().empty()) return notice();
+                   enclave_->control(abi::ControlOp::kInstallKey, reply.agent_result().sealed(),
+                                     alive([notice](Errc, const std::string&) { notice(); }));
+                 }));
+}
+
+void IncomingMigration::session_opened() {
+  session_open_ = true;
+  if (machine_.state() == TargetState::kGrant) request_grant();
+}
+
 void IncomingMigration::request_grant() {
-  if (session_ == 0) return reopen_session(alive([this] { request_grant(); }));
-  if (owner_ == nullptr) return;
+  if (!session_open_ || owner_ == nullptr) return;  // session_opened asks
   wire::Envelope message;
   message.mutable_agent_request_grant()->set_session(session_);
   message.mutable_agent_request_grant()->set_link(owner_->agent_link());
   agent_.request(std::move(message), here([this](const wire::Envelope& reply) {
+                   if (reply.has_failure()) return;  // agent_up opens a session again
                    const Errc error = result_of(reply);
                    if (error != Errc::kOk) return grant_answer(error);
                    poll_grant();
@@ -138,6 +157,7 @@ void IncomingMigration::poll_grant() {
   wire::Envelope message;
   message.mutable_agent_local_poll()->set_session(session_);
   agent_.request(std::move(message), here([this](const wire::Envelope& reply) {
+                   if (reply.has_failure()) return;
                    const Errc error = result_of(reply);
                    if (error != Errc::kOk) return grant_answer(error);
                    // Empty: the arbiter has not answered yet; its answer is an event.

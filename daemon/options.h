@@ -21,8 +21,10 @@ struct Timeouts {
   std::chrono::milliseconds redial{10'000};       // to reach a lost target before resuming here
   std::chrono::milliseconds ready_wait{600'000};  // how long a restored target waits for a commit
   std::chrono::milliseconds recover{60'000};      // how long a restarted daemon waits for the source's process
-  std::chrono::milliseconds retry{200};           // between two tries to reach a peer or the agent
-  std::chrono::milliseconds kill{5'000};          // between SIGTERM and SIGKILL for a target that will not run
+  std::chrono::milliseconds settle{5'000};        // after a start: until every process has found the daemon again
+  std::chrono::milliseconds slowest_retry{3'000};
+  std::chrono::milliseconds retry{200};   // between two tries to reach a peer or the agent
+  std::chrono::milliseconds kill{5'000};  // between SIGTERM and SIGKILL for a target that will not run
 };
 
 struct Options {

@@ -54,7 +54,8 @@ OutgoingMigration::OutgoingMigration(const Parts& parts, std::shared_ptr<Peer> p
       peer_(std::move(peer)),
       started_(seconds_now()),
       timer_(io_),
-      redial_timer_(io_) {
+      redial_timer_(io_),
+      redial_delay_(options_.timeouts.retry) {
   agent_.watch(this);
 }
 
@@ -147,7 +148,8 @@ void OutgoingMigration::entered(SourceState before) {
 
 void OutgoingMigration::fail_with(SourceEvent event, wire::Failure failure) {
   const bool counts = find_transition(SourceMachine::table(), machine_.state(), event) != nullptr;
-  if (counts && failure_.kind() == wire::Failure::KIND_UNSPECIFIED) failure_ = std::move(failure);
+  const bool worse = failure.kind() == wire::Failure::LOST;
+  if (counts && (worse || failure_.kind() == wire::Failure::KIND_UNSPECIFIED)) failure_ = std::move(failure);
   on(event);
 }
 

@@ -164,6 +164,7 @@ class OutgoingMigration : public std::enable_shared_from_this<OutgoingMigration>
   wire::Failure failure_;
   asio::steady_timer timer_;
   asio::steady_timer redial_timer_;
+  std::chrono::milliseconds redial_delay_;
 };
 
 }  // namespace sealift::daemon

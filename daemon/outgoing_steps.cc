@@ -1,6 +1,7 @@
 // OutgoingMigration's actions, in the order of the protocol (design §7).
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "daemon/failure.h"
@@ -32,7 +33,8 @@ wire::Envelope local_message(std::uint64_t session, const std::string& sealed) {
 void OutgoingMigration::connect_peer() {
   const bool first = machine_.state() == SourceState::kConnect;
   if (first) return peer_->join(this);
-  redial_timer_.expires_after(options_.timeouts.retry);
+  redial_timer_.expires_after(redial_delay_);
+  redial_delay_ = std::min(redial_delay_ * 2, options_.timeouts.slowest_retry);
   redial_timer_.async_wait(here([this](const std::error_code& error) {
     if (!error) peer_->join(this);
   }));
@@ -201,6 +203,7 @@ void OutgoingMigration::tell_committed() {
 }
 
 void OutgoingMigration::attach() {
+  redial_delay_ = options_.timeouts.retry;
   peer_->set_attempt(this, attempt());
   // The agent over there may be a new instance, which ours has to judge before it may relay the grant. A refusal shows
   // when the grant is asked for.

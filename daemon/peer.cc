@@ -216,7 +216,8 @@ void PeerSession::on_message(wire::Envelope& message) {
       if (const auto migration = mine(message.peer_cancel().attempt())) migration->cancel();
       return;
     case wire::Envelope::kAttach:
-      return attach(message.attach());
+      unanswered_.push_back(message.attach());
+      return answer_attaches();
     default:
       return close("not a message between daemons");
   }
@@ -235,14 +236,21 @@ void PeerSession::incoming(const wire::Incoming& request) {
   migration->start(this);
 }
 
-void PeerSession::attach(const wire::Attach& request) {
-  const auto migration = host_.find_incoming(request.attempt());
-  if (migration) {
+void PeerSession::answer_attaches() {
+  std::erase_if(unanswered_, [this](const wire::Attach& request) { return attach(request); });
+}
+
+bool PeerSession::attach(const wire::Attach& request) {
+  if (const auto migration = host_.find_incoming(request.attempt())) {
     attempts_.insert(request.attempt());
-    return migration->owner_back(this);
+    migration->owner_back(this);
+    return true;
   }
   const bool runs = host_.runs_here(request);
+  // "Unknown" is final for the source, so it is not said too early.
+  if (!runs && host_.settling()) return false;
   target_event(request.attempt(), runs ? wire::TargetEvent::GRANTED : wire::TargetEvent::UNKNOWN, wire::Failure());
+  return true;
 }
 
 void PeerSession::target_event(const std::string& attempt, wire::TargetEvent::Kind kind, const wire::Failure& failure) {

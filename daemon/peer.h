@@ -12,6 +12,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "daemon/agent_client.h"
 #include "daemon/endpoint.h"
@@ -80,12 +81,16 @@ class PeerSession : public IncomingMigration::Owner, public std::enable_shared_f
     [[nodiscard]] virtual std::shared_ptr<IncomingMigration> find_incoming(const std::string& attempt) = 0;
     // Whether an earlier attempt's instance runs here already.
     [[nodiscard]] virtual bool runs_here(const wire::Attach& attach) = 0;
+    // Started so recently that processes of its earlier life may not have come back yet.
+    [[nodiscard]] virtual bool settling() const = 0;
     virtual void session_ended(PeerSession* session) = 0;
   };
 
   static std::shared_ptr<PeerSession> start(Connection::Socket socket, const Options& options, AgentClient& agent,
                                             Host& host);
   void close(const std::string& why);
+  // Something registered, or the host has settled: answers what can now be answered.
+  void answer_attaches();
 
   // IncomingMigration::Owner
   void target_event(const std::string& attempt, wire::TargetEvent::Kind kind, const wire::Failure& failure) override;
@@ -98,7 +103,7 @@ class PeerSession : public IncomingMigration::Owner, public std::enable_shared_f
   void on_up(const wire::Hello& hello);
   void on_message(wire::Envelope& message);
   void incoming(const wire::Incoming& request);
-  void attach(const wire::Attach& request);
+  [[nodiscard]] bool attach(const wire::Attach& request);
   void on_down(const std::string& why);
   [[nodiscard]] std::shared_ptr<IncomingMigration> mine(const std::string& attempt);
 
@@ -108,6 +113,7 @@ class PeerSession : public IncomingMigration::Owner, public std::enable_shared_f
   std::unique_ptr<AgentLink> link_;
   std::string name_;
   std::set<std::string> attempts_;
+  std::vector<wire::Attach> unanswered_;
 };
 
 }  // namespace sealift::daemon

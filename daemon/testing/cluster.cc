@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <sstream>
 #include <stdexcept>
 
@@ -31,9 +33,24 @@ int left_ms(Clock::time_point deadline) {
       std::max<long>(0, std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count()));
 }
 
+// A zombie is gone: who should have reaped it may be dead itself.
+bool is_gone(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string stat;
+  if (!std::getline(file, stat)) return true;
+  const auto name_end = stat.rfind(')');
+  return name_end == std::string::npos || stat.compare(name_end + 2, 1, "Z") == 0;
+}
+
+std::vector<pid_t> own_children() {
+  std::ifstream file("/proc/self/task/" + std::to_string(::getpid()) + "/children");
+  return {std::istream_iterator<pid_t>(file), {}};
+}
+
 }  // namespace
 
 void Cluster::SetUp() {
+  ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
   std::string pattern = "/tmp/sealift-cluster-XXXXXX";
   dir_ = ::mkdtemp(pattern.data());
   ASSERT_EQ(::mkfifo((dir_ / "witness").c_str(), 0600), 0);
@@ -52,20 +69,21 @@ void Cluster::SetUp() {
 
 void Cluster::TearDown() {
   drain();
-  for (const auto& [pid, who] : std::map(open_)) strangers_.push_back(pid);
-  for (const pid_t pid : children_) ::kill(pid, SIGKILL);
-  for (const pid_t pid : children_) ::waitpid(pid, nullptr, 0);
-  for (const pid_t pid : strangers_) {
-    // Only what is still one of ours: a pid may have been given to somebody else.
-    std::ifstream command("/proc/" + std::to_string(pid) + "/cmdline");
-    std::string first;
-    std::getline(command, first, '\0');
-    if (first == binary("fake_program")) ::kill(pid, SIGKILL);
+  for (const pid_t pid : children_) {
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+  }
+  // What the daemons had started is ours now (PR_SET_CHILD_SUBREAPER).
+  for (const pid_t pid : own_children()) {
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
   }
   if (HasFailure()) {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(dir_)) {
       if (entry.path().extension() != ".log") continue;
-      std::cerr << "--- " << entry.path().string() << '\n' << std::ifstream(entry.path()).rdbuf() << '\n';
+      std::ostringstream text;
+      text << std::ifstream(entry.path()).rdbuf();
+      std::cerr << "--- " << entry.path().string() << '\n' << text.str() << '\n';
     }
     for (const Line& line : lines_) {
       std::cerr << "witness: " << line.what << ' ' << line.who << ' ' << line.pid << ' ' << line.rest << '\n';
@@ -147,11 +165,15 @@ void Cluster::kill(pid_t& pid) {
   if (ours) {
     ::waitpid(pid, nullptr, 0);
   } else {
-    while (::kill(pid, 0) == 0) ::poll(nullptr, 0, 5);
+    wait_gone(pid);
   }
   drain();
   open_.erase(pid);
   pid = 0;
+}
+
+void Cluster::wait_gone(pid_t pid) {
+  while (!is_gone(pid)) ::poll(nullptr, 0, 5);
 }
 
 int Cluster::terminate(pid_t& pid) {
@@ -170,7 +192,9 @@ void Cluster::hold(const std::string& who, const std::string& step) {
 Line Cluster::held(const std::string& who, const std::string& step) {
   for (;;) {
     const Line line = wait_for("held", who);
-    if (line.rest == step || line.what.empty()) return line;
+    if (line.rest != step && !line.what.empty()) continue;
+    holders_[dir_ / ("hold." + who + "." + step)] = line.pid;
+    return line;
   }
 }
 
@@ -184,9 +208,14 @@ void Cluster::release(const std::string& who, const std::string& step) {
       return;
     }
     if (errno == ENOENT) return;
+    if (is_gone(holders_[path])) return unhold(who, step);
     ::poll(nullptr, 0, 5);
   }
   FAIL() << "nobody is held at " << path;
+}
+
+void Cluster::unhold(const std::string& who, const std::string& step) {
+  std::filesystem::remove(dir_ / ("hold." + who + "." + step));
 }
 
 bool Cluster::read_line(int timeout_ms) {
@@ -226,7 +255,6 @@ void Cluster::note(const Line& line) {
       EXPECT_EQ(value, value_) << line.who << " does not continue where the last one stopped";
     }
     open_[line.pid] = line.who;
-    strangers_.push_back(line.pid);
   } else if (line.what == "closed") {
     open_.erase(line.pid);
     value_ = value;

@@ -47,6 +47,7 @@ class Cluster : public ::testing::Test {
   void wait_registered(Host& host, const std::string& name);
   // SIGKILL, and gone when it returns.
   void kill(pid_t& pid);
+  void wait_gone(pid_t pid);
   // SIGTERM; the exit status.
   int terminate(pid_t& pid);
 
@@ -54,6 +55,8 @@ class Cluster : public ::testing::Test {
   void hold(const std::string& who, const std::string& step);
   Line held(const std::string& who, const std::string& step);
   void release(const std::string& who, const std::string& step);
+  // Nobody will stop there any more (who was to, is dead).
+  void unhold(const std::string& who, const std::string& step);
 
   // The next line `what who …` after those already waited for; fails the test after a minute.
   Line wait_for(const std::string& what, const std::string& who = "");
@@ -82,10 +85,10 @@ class Cluster : public ::testing::Test {
   int witness_ = -1;
   std::string partial_;
   std::vector<Line> lines_;
-  std::map<pid_t, std::string> open_;  // and who
-  std::string value_;                  // that the next instance must continue from
+  std::map<pid_t, std::string> open_;     // and who
+  std::string value_;                     // that the next instance must continue from
+  std::map<std::string, pid_t> holders_;  // by the path of what holds them
   std::vector<pid_t> children_;
-  std::vector<pid_t> strangers_;  // started by the daemons
 };
 
 }  // namespace sealift::daemon::testing

@@ -66,6 +66,7 @@ class FakeEnclave final : public host::ControlPort {
   std::uint8_t digest_ = 0;
   bool restored_ = false;
   agent::Bytes ticket_;
+  agent::Bytes notice_;  // sealed once a session
   std::thread runner_;
   std::atomic<bool> running_ = false;
   std::atomic<bool> over_ = false;

@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   const char* token = std::getenv("SEALIFT_ADOPT");
   const std::string where = machine != nullptr ? machine : "a";
   const daemon::testing::Stage stage(argv[1], std::string(token != nullptr ? "target-" : "source-") + where);
+  stage.tell("started");
   daemon::testing::FakeOptions options;
   options.machine = static_cast<std::uint8_t>(where[0]);
   options.lineage = static_cast<std::uint8_t>(std::stoi(argv[3]));

@@ -151,9 +151,9 @@ TEST_F(Migration, StopChildrenEndsThem) {
   start_daemon(b_, {"--stop-children"});
   start_program(a_);
   ASSERT_EQ(migrate(a_, b_).get().phase(), wire::DONE);
-  Line opened = wait_for("opened", "target-b");
+  const Line opened = wait_for("opened", "target-b");
   EXPECT_EQ(terminate(b_.daemon), 0);
-  while (::kill(opened.pid, 0) == 0) ::usleep(1000);
+  wait_gone(opened.pid);
 }
 
 // --- Clients that misbehave ---------------------------------------------------------------------------------------

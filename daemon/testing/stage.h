@@ -15,6 +15,8 @@ class Stage {
   void tell(const std::string& what, const std::string& rest = "") const;
   // If the test holds this step: says so and waits until it is released, once.
   void reach(const std::string& step) const;
+  // Whether the test is gone, so that who outlives it by design can end.
+  [[nodiscard]] bool is_over() const;
   [[nodiscard]] const std::string& who() const { return who_; }
 
  private:

@@ -57,7 +57,7 @@ class DaemonLink {
   struct Options {
     std::string socket;  // empty: $SEALIFT_SOCKET, or the usual places
     std::chrono::milliseconds first_retry{50};
-    std::chrono::milliseconds last_retry{5000};
+    std::chrono::milliseconds last_retry{2000};  // well below the time that a restarted daemon waits for its processes
   };
   using EnclaveId = std::uint64_t;
 
