@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Acceptance 2: the example store moves back and forth between two hosts while a client writes to it all the time; every
+# acknowledged write is there at the end. redis-cli and redis-benchmark work before and after.
+# Usage: kv_moves.sh BIN [MOVES]
+set -euo pipefail
+bin=$1
+moves=${2:-4}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=../../scripts/lib-hosts.sh
+. "$here/../../scripts/lib-hosts.sh"
+
+port=17380
+host_up a 640M
+host_up b 640M
+SEALIFT_SOCKET=$hosts_dir/a/sealiftd.sock start "$hosts_dir/kv.log" "$bin/softsgx" run "$hosts_dir/a/host.machine" -- \
+  "$bin/kv" --listen "127.0.0.1:$port"
+wait_line "$hosts_dir/kv.log" 'listening on' >/dev/null
+
+[ "$(redis-cli -p $port set before 'a move')" = OK ]
+redis-benchmark -p $port -q -n 1000 -P 8 -t set,get,incr >/dev/null
+"$bin/kv-writer" "127.0.0.1:$port" load 5000
+
+start "$hosts_dir/writer.log" "$bin/kv-writer" "127.0.0.1:$port" write 3
+writer=$!
+wait_line "$hosts_dir/writer.log" writing >/dev/null
+from=a to=b
+for i in $(seq 1 "$moves"); do
+  sealift_on $from migrate kv "127.0.0.1:${host_port[$to]}" || {
+    echo "FAIL: move $i" >&2
+    tail -n 15 "$hosts_dir"/*/sealiftd.log "$hosts_dir"/*/state/*.log >&2
+    exit 1
+  }
+  # The program over there serves: its listener takes connections only then.
+  "$bin/kv-writer" "127.0.0.1:$port" check 1 >/dev/null
+  next=$from from=$to to=$next
+done
+kill -TERM "$writer"
+wait "$writer" || { cat "$hosts_dir/writer.log" >&2; exit 1; }
+cat "$hosts_dir/writer.log"
+[ "$(redis-cli -p $port get before)" = 'a move' ]
+"$bin/kv-writer" "127.0.0.1:$port" check 5000
+redis-benchmark -p $port -q -n 1000 -P 8 -t set,get,incr >/dev/null
+sealift_on $from ps | grep -q " $((moves + 1)) "
+echo "ok: $moves moves, epoch $((moves + 1))"
