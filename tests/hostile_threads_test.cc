@@ -223,5 +223,82 @@ TEST_F(HostileThreads, EveryInstructionOfEntryAndExitCanBeInterrupted) {
   EXPECT_GT(reached, 60);
 }
 
+// The life of a thread that is made inside: its start and its end, interrupted at each instruction. Nobody may lose it,
+// run it twice or wait for it for ever.
+class HostileThreadLife : public HostileThreads {
+ protected:
+  static constexpr std::uint32_t kPoolTcs = 5;
+
+  EncluResult call(Peer& peer, std::uint32_t id, const Bytes& arguments) {
+    const std::uint64_t bytes = peer.put_call(kTcs, id, arguments);
+    return peer.finish(kTcs, peer.enter(kTcs, Request::kCall, bytes));
+  }
+  EncluResult answer_ocall(Peer& peer) { return peer.finish(kTcs, peer.enter(kTcs, Request::kOcallReturn)); }
+  // A thread that has not been entered and will end at once, and its joiner, which waits outside.
+  void make_thread() {
+    EncluResult r = call(peer_, 3, wire::encode(std::tuple(1u)));  // kStartWorkers
+    ASSERT_TRUE(left_with(r, Exit::kOcall) && r.a == static_cast<std::uint64_t>(abi::OcallOp::kSpawn));
+    ASSERT_TRUE(left_with(answer_ocall(peer_), Exit::kDone));
+    ASSERT_EQ(state_of(peer_, kPoolTcs), ThreadState::kStarting);
+    r = call(peer_, 4, {});  // kStopWorkers
+    ASSERT_TRUE(left_with(r, Exit::kOcall) && r.a == static_cast<std::uint64_t>(abi::OcallOp::kFutexWait));
+  }
+  // Whatever state the thread is in outside of the enclave: it runs to its end, once, and its joiner sees that.
+  void expect_end(Peer& peer) {
+    const ThreadState state = state_of(peer, kPoolTcs);
+    if (state == ThreadState::kStarting || state == ThreadState::kParked) {
+      const EncluResult r = peer.finish(kPoolTcs, peer.enter(kPoolTcs, Request::kThreadStart));
+      ASSERT_TRUE(left_with(r, Exit::kThreadExit));
+    }
+    ASSERT_EQ(state_of(peer, kPoolTcs), ThreadState::kUnbound);
+    ASSERT_TRUE(left_with(answer_ocall(peer), Exit::kDone)) << "the joiner waits for ever";
+    EXPECT_TRUE(refused_with(peer.enter(kPoolTcs, Request::kThreadStart), Errc::kWrongState));
+  }
+};
+
+TEST_F(HostileThreadLife, EveryInstructionOfStartAndEndCanBeInterrupted) {
+  LabMachine elsewhere;
+  Peer copy(elsewhere);
+  const auto [frame_return, frame_end] = std::pair(peer_.symbol("sealift_frame_return"), peer_.symbol("sealift_jump"));
+  std::vector<std::uint64_t> all = peer_.instructions(entry_, peer_.symbol("sealift_park"));
+  const std::vector<std::uint64_t> more = peer_.instructions(frame_return, frame_end);
+  all.insert(all.end(), more.begin(), more.end());
+  int reached = 0;
+  for (const std::uint64_t at : all) {
+    SCOPED_TRACE(at);
+    make_thread();
+    const EncluArgs args{kEenterLeaf, kPoolTcs, static_cast<std::uint64_t>(Request::kThreadStart), 0, 0, {at}, {}, 0};
+    EncluResult r = peer_.enclu(args);
+    if (!r.hit) r = peer_.finish(kPoolTcs, r, args);
+    if (!r.hit) {
+      ASSERT_TRUE(left_with(r, Exit::kThreadExit));
+      ASSERT_TRUE(left_with(answer_ocall(peer_), Exit::kDone));
+      continue;
+    }
+    ++reached;
+    ASSERT_EQ(agent_.meet(peer_), Errc::kOk);
+    while (close_gate(peer_) != 0) {
+      const EncluResult answer = peer_.handle(kPoolTcs);
+      if (left_with(answer, Exit::kParked)) break;
+      ASSERT_TRUE(left_with(answer, Exit::kResume));
+      r = peer_.resume(kPoolTcs);
+    }
+    const std::vector<Bytes> sealed = dump_rest(peer_);
+    KeyHolder agent(elsewhere);
+    revive(copy, agent, OpenStream::of(agent_.prepare(), sealed), sealed);
+    expect_end(copy);
+    copy.close();
+
+    ASSERT_EQ(peer_.control(ControlOp::kCancel), Errc::kOk);
+    if (state_of(peer_, kPoolTcs) == ThreadState::kParked) {
+      ASSERT_TRUE(left_with(peer_.handle(kPoolTcs), Exit::kResume));
+    }
+    if (r.outcome == static_cast<std::uint64_t>(RawOutcome::kAex)) r = peer_.finish(kPoolTcs, peer_.resume(kPoolTcs));
+    ASSERT_TRUE(left_with(r, Exit::kThreadExit) || refused_with(r, Errc::kGateClosed));
+    expect_end(peer_);
+  }
+  EXPECT_GT(reached, 80);
+}
+
 }  // namespace
 }  // namespace sealift::lab

@@ -25,9 +25,11 @@ std::vector<std::uint64_t> history;
 std::map<std::string, std::string> table;
 std::vector<std::thread> workers;
 std::atomic<bool> stop{false};
+std::atomic<std::uint64_t> steps{0};
 std::vector<std::uint8_t> ballast;
 
 void step() {
+  ++steps;
   const std::lock_guard lock(mutex);
   ++first;
   history.push_back(first);
@@ -124,6 +126,12 @@ const sealift::Define kDefinitions[] = {
     {counter::kIdentity, [] { return sealift::identity().epoch; }},
     {counter::kFresh, fresh},
     {counter::kRead, read_host},
+    {counter::kWatch,
+     [](std::uint64_t until) -> std::uint64_t {
+       while (steps.load(std::memory_order_relaxed) < until) {
+       }
+       return steps.load();
+     }},
 };
 
 }  // namespace

@@ -33,8 +33,10 @@ inline constexpr sealift::Ecall<8, std::uint64_t()> kChecksum{};
 inline constexpr sealift::Ecall<9, std::uint64_t(std::uint64_t)> kSpin{};
 inline constexpr sealift::Ecall<10, std::uint64_t()> kIdentity{};
 inline constexpr sealift::Ecall<11, Fresh(std::uint64_t)> kFresh{};
-// read(2) of so many bytes from descriptor 0: what it returned (or -errno), and whether the bytes behind the buffer are as
-// they were.
+// read(2) of so many bytes from descriptor 0: what it returned (or -errno), and whether the bytes behind the buffer are
+// as they were.
 inline constexpr sealift::Ecall<12, std::tuple<std::int64_t, bool>(std::uint64_t)> kRead{};
+// Waits, without a lock and without leaving, until kStep has been called so often; returns how often.
+inline constexpr sealift::Ecall<13, std::uint64_t(std::uint64_t)> kWatch{};
 
 }  // namespace counter
