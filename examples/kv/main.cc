@@ -6,6 +6,7 @@
 #include <asio/post.hpp>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 
 #include "examples/kv/server/listener.h"
 #include "examples/kv/server/server.h"
@@ -18,26 +19,38 @@ struct Arguments {
   unsigned workers = 4;
 };
 
+// The address that was asked for; or, rather than give up data that is nowhere else, a free one.
+void listen(std::optional<kv::Listener>& listener, asio::io_context& io, asio::ip::tcp::endpoint address) {
+  try {
+    return listener->listen();
+  } catch (const std::runtime_error& error) {
+    std::cerr << "kv: " << error.what() << "; the migrated data is served on a free port instead\n";
+  }
+  address.port(0);
+  listener.emplace(io, address).listen();
+}
+
 int serve(const Arguments& arguments) {
   asio::io_context io(1);
-  kv::Listener listener(io.get_executor(), kv::parse_address(arguments.listen));
+  const asio::ip::tcp::endpoint address = kv::parse_address(arguments.listen);
+  std::optional<kv::Listener> listener(std::in_place, io, address);
   const auto enclave = sealift::Enclave::open(arguments.enclave);
-  if (listener.shared() && !enclave->status().adopted) {
-    throw std::runtime_error("cannot listen on " + listener.address() +
-                             ": another kv serves there: choose another "
+  const bool adopted = enclave->status().adopted;
+  if (listener->shared() && !adopted) {
+    throw std::runtime_error("cannot listen on " + listener->address() + ": another kv serves there: choose another " +
                              "with --listen");
   }
   kv::Server server(*enclave, arguments.workers);
-  listener.listen();
-  server.accept_from(listener.acceptor());
-  std::cout << "listening on " << listener.address() << std::endl;
+  adopted ? listen(listener, io, address) : listener->listen();
+  server.accept_from(listener->acceptor());
+  std::cout << "listening on " << listener->address() << std::endl;
   std::thread watch([&] {
     enclave->wait_until_gone();
     asio::post(io, [&] { io.stop(); });
   });
   io.run();
-  // At once, for on this same machine the enclave's next program may be waiting to be connected to.
-  listener.acceptor().close();
+  // At once, for on this same machine the enclave's next program waits for the address.
+  listener.reset();
   server.stop();
   watch.join();
   if (!enclave->status().destroyed) throw std::runtime_error(enclave->crash_report());

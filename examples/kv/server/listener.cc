@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <asio/steady_timer.hpp>
 #include <charconv>
 #include <sstream>
 #include <stdexcept>
@@ -43,22 +44,43 @@ tcp::endpoint parse_address(const std::string& text) {
   return {ip, port};
 }
 
-Listener::Listener(asio::any_io_executor executor, const tcp::endpoint& address) : acceptor_(executor) {
-  std::error_code error;
-  acceptor_.open(address.protocol(), error);
-  if (error) fail(address, error);
-  acceptor_.set_option(tcp::acceptor::reuse_address(true));
-  acceptor_.bind(address, error);
-  // Sharing is allowed only now: so that the first attempt tells whether anyone is there.
-  acceptor_.set_option(ReusePort(true));
+Listener::Listener(asio::io_context& io, const tcp::endpoint& address) : io_(io), wanted_(address), acceptor_(io) {
+  std::error_code error = bind_alone();
   if (error == asio::error::address_in_use) {
-    acceptor_.bind(address, error);
+    acceptor_.set_option(ReusePort(true));
+    acceptor_.bind(wanted_, error);
     shared_ = true;
   }
-  if (error) fail(address, error);
+  if (error) fail(wanted_, error);
 }
 
-void Listener::listen() {
+// Sharing is allowed only once it is bound: so that it fails when anyone else is there.
+std::error_code Listener::bind_alone() {
+  std::error_code error;
+  acceptor_.open(wanted_.protocol(), error);
+  if (error) return error;
+  acceptor_.set_option(tcp::acceptor::reuse_address(true));
+  acceptor_.bind(wanted_, error);
+  if (!error) acceptor_.set_option(ReusePort(true));
+  return error;
+}
+
+void Listener::take_over(std::chrono::milliseconds patience) {
+  // Nobody tells when an address becomes free.
+  constexpr std::chrono::milliseconds kAgain{10};
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  for (;;) {
+    acceptor_.close();
+    const std::error_code error = bind_alone();
+    if (!error) break;
+    if (error != asio::error::address_in_use || std::chrono::steady_clock::now() >= deadline) fail(wanted_, error);
+    asio::steady_timer(io_, kAgain).wait();
+  }
+  shared_ = false;
+}
+
+void Listener::listen(std::chrono::milliseconds patience) {
+  if (shared_) take_over(patience);
   std::error_code error;
   acceptor_.listen(tcp::acceptor::max_listen_connections, error);
   if (error) fail(acceptor_.local_endpoint(), error);

@@ -5,6 +5,7 @@
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 #include <asio/write.hpp>
 #include <cstdio>
@@ -109,16 +110,26 @@ Server::Server(sealift::Enclave& enclave, unsigned workers) : enclave_(enclave) 
 }
 
 void Server::accept_from(tcp::acceptor& acceptor) {
-  Worker& worker = *workers_[clients_++ % workers_.size()];
-  acceptor.async_accept(worker.io, [this, &acceptor, &worker](std::error_code error, tcp::socket socket) {
-    if (error == asio::error::operation_aborted) return;
+  asio::co_spawn(acceptor.get_executor(), accept(acceptor), asio::detached);
+}
+
+asio::awaitable<void> Server::accept(tcp::acceptor& acceptor) {
+  constexpr std::chrono::milliseconds kAgain{100};
+  std::error_code error;
+  auto done = asio::redirect_error(asio::use_awaitable, error);
+  for (std::uint64_t client = 1;; ++client) {
+    Worker& worker = *workers_[client % workers_.size()];
+    tcp::socket socket = co_await acceptor.async_accept(worker.io, done);
+    if (error == asio::error::operation_aborted) co_return;
     if (!error) {
-      asio::co_spawn(worker.io, serve(std::move(socket), enclave_, clients_), asio::detached);
-    } else {
-      std::fprintf(stderr, "kv: cannot accept a connection: %s\n", error.message().c_str());
+      asio::co_spawn(worker.io, serve(std::move(socket), enclave_, client), asio::detached);
+      continue;
     }
-    accept_from(acceptor);
-  });
+    std::fprintf(stderr, "kv: cannot accept a connection: %s\n", error.message().c_str());
+    // Most likely all file descriptors are in use, and stay so for a moment.
+    asio::steady_timer later(acceptor.get_executor(), kAgain);
+    co_await later.async_wait(done);
+  }
 }
 
 void Server::stop() {

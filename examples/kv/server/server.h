@@ -1,11 +1,11 @@
 // Sockets in front of the enclave.
 #pragma once
 
+#include <asio/awaitable.hpp>
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 #include <asio/ip/tcp.hpp>
-#include <atomic>
-#include <cstdint>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -37,9 +37,10 @@ class Server {
     std::thread thread;
   };
 
+  asio::awaitable<void> accept(asio::ip::tcp::acceptor& acceptor);
+
   sealift::Enclave& enclave_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::uint64_t clients_ = 0;
 };
 
 }  // namespace kv
