@@ -305,6 +305,8 @@ Errc ready(ControlIo& io) noexcept {
   if (me.role != abi::Role::kRestore || !me.restored) return Errc::kNotReady;
   if (!me.ready_sealed) {
     if (gate() != abi::GateState::kRestoring) return Errc::kNotReady;
+    // Between a hello and its confirmation there are no keys: nothing may be sealed under zeroes.
+    if (me.session.step != SessionStep::kConfirmed) return Errc::kNoSession;
     messages::Ready message{};
     copy(message.attempt, me.attempt, sizeof message.attempt);
     copy(message.digest, me.digest, sizeof message.digest);
