@@ -25,13 +25,15 @@ void add(Series& s, const Times& t, const Reference::Times& cipher, const Refere
 // Throughput ratios, by the CPU time of the one thread that works: a machine that does other things too does not change
 // it much. The stream is the ballast and a little more (image, stacks), so the enclave does somewhat more work than the
 // reference; that is left as it is.
-void report(const Options& options, const std::string& what, const Series& s, std::uint64_t bytes) {
+void report(const Options& options, const std::string& what, const Series& s, std::uint64_t bytes,
+            std::uint64_t pages) {
   const auto rate = [&](double ns) { return static_cast<double>(bytes) / ns; };
   const Sample ratio = summarize(s.ratio), copy = summarize(s.memcpy_ratio);
   const Sample inside = summarize(s.inside), cipher = summarize(s.cipher), plain = summarize(s.plain);
   const nlohmann::ordered_json raw{{"spread", ratio.spread},
                                    {"repetitions", s.ratio.size()},
                                    {"bytes", bytes},
+                                   {"bytes_in_checkpoint", pages * sgx::kPageSize},
                                    {"enclave_gb_per_s", rate(inside.median)},
                                    {"aes_gcm_gb_per_s", rate(cipher.median)},
                                    {"best_against_best", cipher.best / inside.best},
@@ -80,8 +82,9 @@ void measure_memory(const Options& options) {
     add(restore, f, open, copy);
     source.cancel();
   }
-  report(options, "dump", dump, bytes);
-  report(options, "restore", restore, bytes);
+  const std::uint64_t pages = source.peer.status().pages_in_use;
+  report(options, "dump", dump, bytes, pages);
+  report(options, "restore", restore, bytes, pages);
 }
 
 }  // namespace sealift::bench

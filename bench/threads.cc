@@ -59,9 +59,9 @@ void measure_threads(const Options& options) {
   if (wanted(options, {"quiesce_parked_vs_spinning"})) {
     const std::uint64_t bytes = std::uint64_t{options.smoke ? 4u : 64u} << 20;
     std::vector<DumpTimes> parked, spinning;
-    for (int round = 0; round < (options.smoke ? 1 : 3); ++round) {  // alternated
-      for (const DumpTimes& d : dumps("bench_threads", many, bytes, options.smoke ? 2 : 5)) parked.push_back(d);
-      for (const DumpTimes& d : dumps("bench_spinning", many, bytes, options.smoke ? 1 : 3)) spinning.push_back(d);
+    for (int round = 0; round < (options.smoke ? 1 : 2); ++round) {  // alternated
+      for (const DumpTimes& d : dumps("bench_threads", many, bytes, options.smoke ? 2 : 3)) parked.push_back(d);
+      for (const DumpTimes& d : dumps("bench_spinning", many, bytes, options.smoke ? 1 : 2)) spinning.push_back(d);
     }
     const Sample p = whole_times(parked), s = whole_times(spinning);
     print({"quiesce_parked_vs_spinning",

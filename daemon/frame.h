@@ -13,8 +13,8 @@
 
 namespace sealift::daemon {
 
-// A full control slot (1 MiB) or a program's whole environment, and some room. A peer can make us hold one such frame.
-inline constexpr std::size_t kMaxFrame = (1u << 20) + (64u << 10);
+// A full control slot (4 MiB) or a program's whole environment, and some room. A peer can make us hold one such frame.
+inline constexpr std::size_t kMaxFrame = (4u << 20) + (64u << 10);
 inline constexpr std::size_t kFramePrefix = 4;
 
 inline constexpr std::uint32_t kProtocolMin = 1;
