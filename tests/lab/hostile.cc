@@ -2,6 +2,7 @@
 #include <Zydis/Zydis.h>
 
 #include "migration/ocalls.h"
+#include "softsgx/isa/encls.h"
 #include "tests/lab/lab.h"
 
 namespace sealift::lab {
@@ -113,6 +114,23 @@ void Peer::poison(std::uint64_t offset, const Bytes& bytes) {
 void Peer::hammer(std::uint64_t arena_offset, std::uint8_t mask) {
   Bytes out;
   EXPECT_EQ(request(Op::kHammer, wire::encode(std::tuple(arena_offset, mask)), out), Errc::kOk);
+}
+
+void Peer::replace_page(LabMachine& machine, std::uint64_t offset) {
+  softsgx::Machine& m = machine.cpu->machine();
+  const std::uint64_t wanted = softsgx::epcm::kValid | softsgx::epcm::of_type(sgx::PageType::kReg);
+  const std::uint64_t compared = softsgx::epcm::kValid | softsgx::epcm::kTypeMask;
+  for (softsgx::EpcIndex i = m.section_first(); i < m.section_first() + m.section_pages(); ++i) {
+    const std::uint64_t state = m.epcm(i).state.load();
+    if (m.epcm(i).enclave_address.load() != base + offset || (state & compared) != wanted) continue;
+    const softsgx::EpcIndex secs = softsgx::epcm::secs(state);
+    ASSERT_TRUE(softsgx::encls::eremove(m, i).ok());
+    ASSERT_TRUE(softsgx::encls::eaug(m, i, secs, base + offset).ok());
+    constexpr std::uint64_t kReadWrite = 3;
+    ASSERT_EQ(driver(DriverOp::kRemap, offset, sgx::kPageSize, kReadWrite), 0u);
+    return;
+  }
+  FAIL() << "no such page";
 }
 
 std::uint64_t Peer::driver(DriverOp op, std::uint64_t offset, std::uint64_t length, std::uint64_t value) {

@@ -34,6 +34,7 @@ class LabCpu final : public agent::Platform {
   Errc random(std::span<std::uint8_t> out) override;
   std::uint64_t now() override { return 1'000'000; }
   [[nodiscard]] const sgx::ReportBody& body() const { return self_; }
+  [[nodiscard]] softsgx::Machine& machine() { return *machine_; }
 
  private:
   std::unique_ptr<softsgx::Machine> machine_;
@@ -98,6 +99,8 @@ class Peer {
   void poke(std::uint64_t arena_offset, const Bytes& bytes);
   void poison(std::uint64_t offset, const Bytes& bytes);  // as if EADD had put them there
   void hammer(std::uint64_t arena_offset, std::uint8_t mask);
+  // EREMOVE of a live page and EAUG of another in its place, as a kernel can do it that owns `machine`.
+  void replace_page(LabMachine& machine, std::uint64_t offset);
   // errno of the driver, 0 if it obeyed.
   std::uint64_t driver(DriverOp op, std::uint64_t offset, std::uint64_t length, std::uint64_t value);
 

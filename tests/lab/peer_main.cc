@@ -2,6 +2,7 @@
 // the test's socket.
 #include <asm/sgx.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <cerrno>
@@ -242,6 +243,13 @@ class Peer {
       case DriverOp::kModifyType: {
         const sgx_enclave_modify_types r{offset, length, value, 0, 0};
         error = ioctl_somewhere(SGX_IOC_ENCLAVE_MODIFY_TYPES, r, done);
+        break;
+      }
+      case DriverOp::kRemap: {  // the TLB shootdown of a kernel that has changed the page behind the driver's back
+        void* at = reinterpret_cast<void*>(instance_->base() + offset);
+        const bool done_both =
+            mprotect(at, length, PROT_NONE) == 0 && mprotect(at, length, static_cast<int>(value)) == 0;
+        error = done_both ? 0 : static_cast<std::uint64_t>(errno);
         break;
       }
       case DriverOp::kRemove: {

@@ -41,7 +41,7 @@ enum class Op : std::uint8_t {
   kMeasureCall = 34,
 };
 
-enum class DriverOp : std::uint32_t { kRestrict = 1, kModifyType = 2, kRemove = 3 };
+enum class DriverOp : std::uint32_t { kRestrict = 1, kModifyType = 2, kRemove = 3, kRemap = 4 };
 
 struct EncluArgs {
   std::uint32_t leaf = 2;  // 2: EENTER, 3: ERESUME
