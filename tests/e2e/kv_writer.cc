@@ -107,8 +107,8 @@ int load(int n) {
   return 0;
 }
 
-// The value of `key`, or nothing.
-bool get(Connection& c, const std::string& key, std::string& value) {
+// The value of `key`, or nothing when there is none. False: the connection broke.
+bool get_once(Connection& c, const std::string& key, std::string& value) {
   std::string reply;
   if (!c.send_all("GET " + key + "\r\n") || !c.line(reply)) return false;
   if (reply == "$-1") {
@@ -116,6 +116,15 @@ bool get(Connection& c, const std::string& key, std::string& value) {
     return true;
   }
   return !reply.empty() && reply[0] == '$' && c.line(value);
+}
+
+// The same, over as many connections as it takes: a program that is being taken over closes those it has.
+bool get(Connection& c, const std::string& key, std::string& value) {
+  const auto until = Clock::now() + std::chrono::seconds(kGiveUpSeconds);
+  while (!get_once(c, key, value)) {
+    if (Clock::now() > until || !c.reopen()) return false;
+  }
+  return true;
 }
 
 int check(int n) {
