@@ -178,7 +178,12 @@ class Peer {
       out.assign(why.begin(), why.end());
       return Errc::kPolicy;
     }
-    out = wire::encode(EncluResult{c.outcome, c.out_rdi, c.out_rsi, c.out_rdx, c.out_r8, c.exception, c.hit != 0});
+    EncluResult r{c.outcome, c.out_rdi, c.out_rsi, c.out_rdx, c.out_r8, c.exception, c.hit != 0, {}, {}};
+    if (static_cast<RawOutcome>(c.outcome) == RawOutcome::kExit) {
+      r.rest = {c.out_rax, c.out_r9, c.out_r10, c.out_r11, c.out_r12, c.out_r13, c.out_r14, c.out_r15, c.out_rflags};
+      r.vectors.assign(lab_xsave, lab_xsave + kXsaveImage);
+    }
+    out = wire::encode(r);
     return Errc::kOk;
   }
 

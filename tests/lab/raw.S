@@ -12,11 +12,18 @@
 #define RC_OUT_RSI 56
 #define RC_OUT_RDX 64
 #define RC_OUT_R8 72
+#define RC_OUT_RAX 96
 
         .section .tbss, "awT", @nobits
         .balign 8
 lab_rsp:
         .zero   8
+
+        .bss
+        .balign 64
+        .globl  lab_xsave
+lab_xsave:
+        .zero   4096
 
         .text
         .globl  lab_enclu, lab_aep, lab_enclu_insn, lab_enclu_fault
@@ -47,11 +54,24 @@ lab_enclu_insn:
         .byte   0x0f, 0x01, 0xd7
         movq    %fs:lab_rsp@tpoff, %rsp
         movq    8(%rsp), %rcx
+        movq    %rax, RC_OUT_RAX(%rcx)
+        movq    %r9, 8 + RC_OUT_RAX(%rcx)
+        movq    %r10, 16 + RC_OUT_RAX(%rcx)
+        movq    %r11, 24 + RC_OUT_RAX(%rcx)
+        movq    %r12, 32 + RC_OUT_RAX(%rcx)
+        movq    %r13, 40 + RC_OUT_RAX(%rcx)
+        movq    %r14, 48 + RC_OUT_RAX(%rcx)
+        movq    %r15, 56 + RC_OUT_RAX(%rcx)
+        pushfq
+        popq    64 + RC_OUT_RAX(%rcx)
         movq    $0, RC_OUTCOME(%rcx)
         movq    %rdi, RC_OUT_RDI(%rcx)
         movq    %rsi, RC_OUT_RSI(%rcx)
         movq    %rdx, RC_OUT_RDX(%rcx)
         movq    %r8, RC_OUT_R8(%rcx)
+        movl    $7, %eax                # x87, SSE, AVX: what the test enclaves may use
+        xorl    %edx, %edx
+        xsave64 lab_xsave(%rip)
         jmp     9f
 lab_aep:
         movq    %fs:lab_rsp@tpoff, %rsp

@@ -138,6 +138,7 @@ bool raw_enclu(RawCall& call, const std::vector<Breakpoint>& breakpoints, std::u
   }
   const Kicker kicker(kick_us);
   call.exception = call.hit = 0;
+  std::memset(lab_xsave, 0, sizeof lab_xsave);
   current = &call;
   lab_enclu(&call);
   current = nullptr;

@@ -29,7 +29,15 @@ struct RawCall {
   std::uint64_t out_rdi, out_rsi, out_rdx, out_r8;
   std::uint64_t exception;  // kException and the vector that the kernel told of at the AEP; 0: an interrupt
   std::uint64_t hit;        // 1: a breakpoint made the AEX
+  // After an EEXIT: whatever else the enclave has left.
+  std::uint64_t out_rax, out_r9, out_r10, out_r11, out_r12, out_r13, out_r14, out_r15, out_rflags;
 };
+static_assert(offsetof(RawCall, out_rax) == 96);
+
+// The vector and x87 registers as the last EEXIT left them: an XSAVE image in this CPU's layout, zeroes where a
+// component is in its initial state.
+inline constexpr std::size_t kXsaveImage = 4096;
+extern "C" std::uint8_t lab_xsave[kXsaveImage];
 static_assert(offsetof(RawCall, outcome) == 40 && offsetof(RawCall, out_r8) == 72);
 
 // Before the enclave's own runtime installs its handlers: ours are then asked for what is not the runtime's.

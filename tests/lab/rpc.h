@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -59,8 +60,11 @@ struct EncluResult {
   std::uint64_t reason = 0, a = 0, b = 0, c = 0;
   std::uint64_t exception = 0;  // kException and the vector; 0: an interrupt
   bool hit = false;             // by a breakpoint
-  auto tie() { return std::tie(outcome, reason, a, b, c, exception, hit); }
-  auto tie() const { return std::tie(outcome, reason, a, b, c, exception, hit); }
+  // After an EEXIT: RAX, R9 … R15, RFLAGS, and the vector and x87 registers (raw.h).
+  std::array<std::uint64_t, 9> rest{};
+  Bytes vectors;
+  auto tie() { return std::tie(outcome, reason, a, b, c, exception, hit, rest, vectors); }
+  auto tie() const { return std::tie(outcome, reason, a, b, c, exception, hit, rest, vectors); }
 };
 
 inline bool write_all(int fd, const void* data, std::size_t n) {
