@@ -8,6 +8,7 @@
 #include <iostream>
 #include <optional>
 
+#include "examples/kv/server/address.h"
 #include "examples/kv/server/listener.h"
 #include "examples/kv/server/server.h"
 

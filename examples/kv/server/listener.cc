@@ -3,9 +3,9 @@
 #include <sys/socket.h>
 
 #include <asio/steady_timer.hpp>
-#include <charconv>
-#include <sstream>
 #include <stdexcept>
+
+#include "examples/kv/server/address.h"
 
 namespace kv {
 namespace {
@@ -13,36 +13,14 @@ namespace {
 using asio::ip::tcp;
 using ReusePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
 
-std::string text_of(const tcp::endpoint& address) {
-  std::ostringstream out;
-  out << address;
-  return out.str();
-}
-
 [[noreturn]] void fail(const tcp::endpoint& address, const std::error_code& error) {
   const bool taken = error == asio::error::address_in_use;
   throw std::runtime_error(
-      "cannot listen on " + text_of(address) + ": " +
+      "cannot listen on " + address_text(address) + ": " +
       (taken ? "another program has that address: choose another with --listen" : error.message()));
 }
 
 }  // namespace
-
-tcp::endpoint parse_address(const std::string& text) {
-  const std::size_t colon = text.rfind(':');
-  std::string host = text.substr(0, colon == std::string::npos ? 0 : colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  std::error_code error;
-  const auto ip = asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, error);
-  std::uint16_t port = 0;
-  const char* const last = text.data() + text.size();
-  const char* const first = colon == std::string::npos ? last : text.data() + colon + 1;
-  const auto [stop, bad] = std::from_chars(first, last, port);
-  if (error || first == last || bad != std::errc() || stop != last) {
-    throw std::runtime_error("\"" + text + "\" is no address: write IP:PORT, for instance 127.0.0.1:6379");
-  }
-  return {ip, port};
-}
 
 Listener::Listener(asio::io_context& io, const tcp::endpoint& address) : io_(io), wanted_(address), acceptor_(io) {
   std::error_code error = bind_alone();
@@ -87,7 +65,7 @@ void Listener::listen(std::chrono::milliseconds patience) {
 }
 
 std::string Listener::address() const {
-  return text_of(acceptor_.local_endpoint());
+  return address_text(acceptor_.local_endpoint());
 }
 
 }  // namespace kv

@@ -9,9 +9,6 @@
 
 namespace kv {
 
-// "HOST:PORT", also "[::1]:PORT". Throws std::runtime_error with one line.
-[[nodiscard]] asio::ip::tcp::endpoint parse_address(const std::string& text);
-
 // Binds before the enclave is opened, listens after: a server that cannot have its address must not take an enclave
 // over, and one that waits for an enclave must not let clients in.
 //

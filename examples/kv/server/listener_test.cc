@@ -6,6 +6,8 @@
 #include <asio/io_context.hpp>
 #include <thread>
 
+#include "examples/kv/server/address.h"
+
 namespace kv {
 namespace {
 
