@@ -19,9 +19,9 @@ inline constexpr std::uint8_t kIntelQeVendorId[16] = {0x93, 0x9a, 0x72, 0x33, 0x
                                                       0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07};
 
 // MRSIGNER and product id of Intel's production QE: clients name the attestation key by them.
-inline constexpr std::uint8_t kIntelQeMrsigner[32] = {
-    0x8c, 0x4f, 0x57, 0x75, 0xd7, 0x96, 0x50, 0x3e, 0x96, 0x13, 0x7f, 0x77, 0xc6, 0x8a, 0x82, 0x9a,
-    0x00, 0x56, 0xac, 0x8d, 0xed, 0x70, 0x14, 0x0b, 0x08, 0x1b, 0x09, 0x44, 0x90, 0xc5, 0x7b, 0xff};
+inline constexpr std::uint8_t kIntelQeMrsigner[32] = {0x8c, 0x4f, 0x57, 0x75, 0xd7, 0x96, 0x50, 0x3e, 0x96, 0x13, 0x7f,
+                                                      0x77, 0xc6, 0x8a, 0x82, 0x9a, 0x00, 0x56, 0xac, 0x8d, 0xed, 0x70,
+                                                      0x14, 0x0b, 0x08, 0x1b, 0x09, 0x44, 0x90, 0xc5, 0x7b, 0xff};
 
 struct [[gnu::packed]] Header {
   std::uint16_t version;
@@ -46,7 +46,7 @@ static_assert(sizeof(Signed) == 432);
 struct [[gnu::packed]] SignatureHead {
   std::uint8_t signature[kSignatureSize];        // by the attestation key, over Signed
   std::uint8_t attestation_key[kPublicKeySize];  // its public half
-  ReportBody qe_report;                          // REPORTDATA = SHA-256(attestation key, QE authentication data), zeroes
+  ReportBody qe_report;  // REPORTDATA = SHA-256(attestation key, QE authentication data), zeroes
   std::uint8_t qe_report_signature[kSignatureSize];  // by the PCK, over qe_report
 };
 static_assert(sizeof(SignatureHead) == 576);

@@ -1,9 +1,9 @@
 // A program of its own: counts in its main, prints what it counts, and keeps its state across migrations.
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
-#include <condition_variable>
 
 #include "sealift/trusted.h"
 

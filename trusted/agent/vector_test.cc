@@ -22,7 +22,9 @@ std::string hex(ByteView bytes) {
   return text;
 }
 
-ByteView view(std::string_view text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
+ByteView view(std::string_view text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
 
 Key filled(std::uint8_t value) {
   std::array<std::uint8_t, 32> bytes;
@@ -39,8 +41,8 @@ TEST(ProtocolVector, KeysAndBinding) {
   std::array<std::uint8_t, 16> attempt;
   attempt.fill(0xa5);
   const std::uint32_t source = 1;
-  const Digest binding = sha256({view(messages::kBindingLabel), bytes_of(messages::kVersion), bytes_of(source),
-                                 enclave_key, agent_key, attempt});
+  const Digest binding = sha256(
+      {view(messages::kBindingLabel), bytes_of(messages::kVersion), bytes_of(source), enclave_key, agent_key, attempt});
   EXPECT_EQ(hex(binding), "cc5e7b4e1d265da5389a806c0f7bf71c10459c38f7e24ae4f7ebb8f34e573d1c");
 
   std::uint8_t peer[32];
