@@ -4,10 +4,7 @@
 #include <algorithm>
 
 #include "migration/ocalls.h"
-#include "tests/enclaves/counter_calls.h"
-#include "tests/lab/expect.h"
-#include "tests/lab/keyholder.h"
-#include "tests/lab/lab.h"
+#include "tests/lab/one_enclave.h"
 
 namespace sealift::lab {
 namespace {
@@ -16,17 +13,10 @@ using abi::ControlOp;
 using abi::Exit;
 using abi::Request;
 
-constexpr std::uint32_t kTcs = 2, kOtherTcs = 3;
 constexpr std::uint8_t kPattern = 0xa5;
 
-class HostileLeak : public ::testing::Test {
+class HostileLeak : public OneEnclave {
  protected:
-  HostileLeak() : agent_(machine_), peer_(machine_) {}
-  void SetUp() override {
-    ASSERT_EQ(peer_.build("tiny"), Errc::kOk) << peer_.error;
-    ASSERT_EQ(peer_.start(), Errc::kOk) << peer_.error;
-  }
-
   // No register holds anything but the answer and what every exit sets.
   static void expect_clean(const EncluResult& r) {
     ASSERT_EQ(r.outcome, static_cast<std::uint64_t>(RawOutcome::kExit));
@@ -53,10 +43,6 @@ class HostileLeak : public ::testing::Test {
     EXPECT_TRUE(std::all_of(now.begin() + static_cast<std::ptrdiff_t>(used), now.end(),
                             [](std::uint8_t b) { return b == kPattern; }));
   }
-
-  LabMachine machine_;
-  KeyHolder agent_;
-  Peer peer_;
 };
 
 TEST_F(HostileLeak, ACallLeavesItsAnswerAlone) {

@@ -4,12 +4,10 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <memory>
 
 #include "migration/ocalls.h"
-#include "tests/enclaves/counter_calls.h"
-#include "tests/lab/expect.h"
-#include "tests/lab/keyholder.h"
-#include "tests/lab/lab.h"
+#include "tests/lab/one_enclave.h"
 
 namespace sealift::lab {
 namespace {
@@ -18,17 +16,12 @@ using abi::ControlOp;
 using abi::Exit;
 using abi::Request;
 
-constexpr std::uint32_t kTcs = 2;
-
-class HostileMemory : public ::testing::Test {
+class HostileMemory : public OneEnclave {
  protected:
-  HostileMemory() : peer_(machine_), target_(elsewhere_) {}
-  void SetUp() override {
-    ASSERT_EQ(peer_.build("tiny"), Errc::kOk) << peer_.error;
-    ASSERT_EQ(peer_.start(), Errc::kOk) << peer_.error;
-  }
-  LabMachine machine_, elsewhere_;
-  Peer peer_, target_;
+  HostileMemory() : target_(elsewhere_) {}
+
+  LabMachine elsewhere_;
+  Peer target_;
 };
 
 // The heap is not measured: whoever builds the target chooses what is in it. mmap and brk promise zeroes; a thread that
@@ -78,55 +71,103 @@ TEST_F(HostileMemory, FutexWordsTravel) {
   EXPECT_EQ(target_.peek_arena(words + 4 * 7, 4), wire::encode(std::uint32_t{0x01020304}));
 }
 
-// --- The arena under the enclave's hands
-// ---------------------------------------------------------------------------------
-
-// A second thread of the host flips a bit of each record's ciphertext while it is taken in. Whatever the timing: the
-// record is refused, or what is placed is the original.
-TEST_F(HostileMemory, CiphertextThatChangesWhileItIsOpenedIsRefusedOrHarmless) {
-  ASSERT_TRUE(peer_.raw_call(kTcs, counter::kFill, std::uint64_t{600'000}, std::uint8_t{3}).ok());
-  const std::uint64_t expected = *peer_.raw_call(kTcs, counter::kChecksum);
-  KeyHolder agent(machine_);
-  ASSERT_EQ(agent.meet(peer_), Errc::kOk);
-  const std::vector<Bytes> sealed = dump_all(peer_);
-  const OpenStream stream = OpenStream::of(agent.prepare(), sealed);
-  // The records that carry the ballast: as large as they get.
-  std::vector<std::size_t> large;
-  for (std::size_t i = 0; i < sealed.size(); ++i) {
-    if (stream.records[i].header.page_count >= 32 && stream.records[i].header.body_len != 0) large.push_back(i);
+// A stream with ballast in it, and targets to feed it to.
+class HostileArena : public HostileMemory {
+ protected:
+  void SetUp() override {
+    HostileMemory::SetUp();
+    ASSERT_TRUE(peer_.raw_call(kTcs, counter::kFill, std::uint64_t{600'000}, std::uint8_t{3}).ok());
+    expected_ = *peer_.raw_call(kTcs, counter::kChecksum);
+    ASSERT_EQ(agent_.meet(peer_), Errc::kOk);
+    sealed_ = dump_all(peer_);
+    stream_ = OpenStream::of(agent_.prepare(), sealed_);
+    // A record that carries ballast: as large as they get.
+    for (attacked_ = 0; attacked_ < sealed_.size(); ++attacked_) {
+      const record::RecordHeader& h = stream_.records[attacked_].header;
+      if (h.page_count >= 32 && h.body_len != 0) return;
+    }
+    FAIL() << "no large record";
   }
-  ASSERT_FALSE(large.empty());
-  int refused = 0, accepted = 0;
-  for (int round = 0; round < 24; ++round) {
-    KeyHolder target_agent(elsewhere_);
-    ASSERT_EQ(target_.build("tiny", peer_.base), Errc::kOk) << target_.error;
-    const messages::KeyDelivery d = stream.delivery();
-    ASSERT_EQ(target_.control(ControlOp::kRestore, Bytes(std::begin(d.attempt), std::end(d.attempt))), Errc::kOk);
-    ASSERT_EQ(target_agent.meet(target_), Errc::kOk);
-    ASSERT_EQ(target_agent.deliver(target_, d), Errc::kOk);
-    const std::size_t attacked = large[static_cast<std::size_t>(round) % large.size()];
-    Errc e = Errc::kOk;
-    for (std::size_t i = 0; i < sealed.size() && e == Errc::kOk; ++i) {
-      if (i == attacked) {
-        const auto at = sizeof(record::RecordHeader) + sealed[i].size() / 24 * static_cast<std::size_t>(round % 24);
-        target_.hammer(std::min<std::uint64_t>(at, sealed[i].size() - 1), 0x40);
-      }
-      e = target_.control(ControlOp::kRecord, sealed[i]);
-      if (i == attacked) target_.hammer(0, 0);
-    }
-    if (e == Errc::kOk) {
-      ++accepted;
-      ASSERT_EQ(target_agent.grant(target_, stream), Errc::kOk);
-      EXPECT_EQ(*target_.raw_call(kTcs, counter::kChecksum), expected);
-    } else {
-      ++refused;
-      EXPECT_EQ(e, Errc::kBadTag);
-      EXPECT_EQ(gate_of(target_), abi::GateState::kDestroyed);
-    }
+  void begin() {
     target_.close();
+    target_agent_ = std::make_unique<KeyHolder>(elsewhere_);
+    ASSERT_EQ(target_.build("tiny", peer_.base), Errc::kOk) << target_.error;
+    ASSERT_EQ(target_agent_->restore(target_, stream_, {at(0), at(attacked_)}), Errc::kOk);
   }
-  EXPECT_GT(refused, 0);
-  RecordProperty("accepted", accepted);
+  std::vector<Bytes>::const_iterator at(std::size_t i) const {
+    return sealed_.begin() + static_cast<std::ptrdiff_t>(i);
+  }
+  // After the attacked record was answered with `e`: it is refused for good, or it was the original.
+  void expect_refused_or_original(Errc e) {
+    if (e != Errc::kOk) {
+      EXPECT_EQ(gate_of(target_), abi::GateState::kDestroyed);
+      return;
+    }
+    ASSERT_EQ(feed(target_, {at(attacked_ + 1), at(sealed_.size())}), Errc::kOk);
+    ASSERT_EQ(target_agent_->grant(target_, stream_), Errc::kOk);
+    EXPECT_EQ(*target_.raw_call(kTcs, counter::kChecksum), expected_);
+  }
+
+  std::vector<Bytes> sealed_;
+  OpenStream stream_;
+  std::size_t attacked_ = 0;
+  std::uint64_t expected_ = 0;
+  std::unique_ptr<KeyHolder> target_agent_;
+};
+
+// A second thread of the host flips a bit of the ciphertext while it is opened.
+TEST_F(HostileArena, CiphertextThatChangesWhileItIsOpenedIsRefusedOrHarmless) {
+  for (std::uint64_t round = 0; round < 8; ++round) {
+    begin();
+    target_.hammer(sizeof(record::RecordHeader) + round * 12'345, 0x40);
+    const Errc e = target_.control(ControlOp::kRecord, sealed_[attacked_]);
+    target_.hammer(0, 0);
+    EXPECT_TRUE(e == Errc::kOk || e == Errc::kBadTag) << errc_name(e);
+    expect_refused_or_original(e);
+  }
+}
+
+// The same at the worst moments: each time that core is about to copy something, every part of the record changes under
+// it.
+TEST_F(HostileArena, ARecordThatChangesBetweenTwoReadsIsRefusedOrHarmless) {
+  if (const std::string why = no_breakpoints(peer_); !why.empty()) GTEST_SKIP() << why;
+  const Bytes& record = sealed_[attacked_];
+  const std::uint64_t copy = peer_.symbol("_ZN7sealift4core4copyEPvPKvm");
+  const std::size_t parts[] = {offsetof(record::RecordHeader, kind),
+                               offsetof(record::RecordHeader, body_len),
+                               offsetof(record::RecordHeader, first_page),
+                               sizeof(record::RecordHeader),
+                               record.size() / 2,
+                               record.size() - 1};
+  int accepted = 0, refused = 0;
+  for (const std::size_t part : parts) {
+    for (int moment = 0;; ++moment) {
+      SCOPED_TRACE("byte " + std::to_string(part) + ", copy " + std::to_string(moment));
+      begin();
+      target_.poke(0, record);
+      EncluArgs args{kEenterLeaf,
+                     0,
+                     static_cast<std::uint64_t>(Request::kControl),
+                     static_cast<std::uint64_t>(ControlOp::kRecord),
+                     record.size(),
+                     {copy},
+                     {},
+                     0};
+      EncluResult r = target_.enclu(args);
+      args.leaf = kEresumeLeaf;
+      for (int i = 0; i < moment && r.hit; ++i) r = target_.enclu(args);
+      if (!r.hit) break;  // fewer copies than that
+      Bytes changed = record;
+      changed[part] ^= 1;
+      target_.poke(0, changed);
+      r = target_.finish(0, target_.resume(0));
+      ASSERT_TRUE(left_with(r, Exit::kDone));
+      (r.a == 0 ? accepted : refused) += 1;
+      expect_refused_or_original(static_cast<Errc>(r.a));
+    }
+  }
+  EXPECT_GT(accepted, 5);
+  EXPECT_GT(refused, 5);
 }
 
 // The answers to read(2), made up by the host.
@@ -193,9 +234,6 @@ TEST_F(HostileAnswers, WhereTheAnswerLiesIsTheEnclavesOwnMemory) {
   EXPECT_TRUE(intact);
 }
 
-// --- Pages that are taken away
-// --------------------------------------------------------------------------------------------
-
 // A kernel that takes a live page away and puts a fresh zero page in its place: the enclave accepts no page that it has
 // not asked for, so it stops at the first touch, and what it would have computed with zeroes is never seen.
 class HostilePages : public HostileMemory {
@@ -210,7 +248,8 @@ class HostilePages : public HostileMemory {
     for (std::uint64_t at = c.heap_size; at >= sgx::kPageSize; at -= sgx::kPageSize) {
       const auto page = std::span(heap).subspan(at - sgx::kPageSize, sgx::kPageSize);
       bool ballast = true;
-      for (std::size_t i = 65; i < 128 && ballast; ++i) ballast = static_cast<std::uint8_t>(page[i] - page[i - 1]) == 31;
+      for (std::size_t i = 65; i < 128 && ballast; ++i)
+        ballast = static_cast<std::uint8_t>(page[i] - page[i - 1]) == 31;
       if (ballast) page_ = c.heap_offset + at - sgx::kPageSize;
     }
     ASSERT_NE(page_, 0u);

@@ -2,10 +2,7 @@
 // that are entered out of order (S2, S3; design, section 6.3).
 #include <gtest/gtest.h>
 
-#include "tests/enclaves/counter_calls.h"
-#include "tests/lab/expect.h"
-#include "tests/lab/keyholder.h"
-#include "tests/lab/lab.h"
+#include "tests/lab/one_enclave.h"
 
 namespace sealift::lab {
 namespace {
@@ -16,19 +13,14 @@ using abi::GateState;
 using abi::Request;
 using abi::ThreadState;
 
-constexpr std::uint32_t kTcs = 2, kOtherTcs = 3;  // of ecall threads
-
-class HostileThreads : public ::testing::Test {
+class HostileThreads : public OneEnclave {
  protected:
-  HostileThreads() : agent_(machine_), peer_(machine_) {}
-
   void SetUp() override {
-    ASSERT_EQ(peer_.build("tiny"), Errc::kOk) << peer_.error;
-    ASSERT_EQ(peer_.start(), Errc::kOk) << peer_.error;
+    OneEnclave::SetUp();
+    if (const std::string why = no_breakpoints(peer_); !why.empty()) GTEST_SKIP() << why;
     entry_ = peer_.symbol("sealift_entry");
     window_end_ = peer_.symbol("sealift_entry_window_end");
     bail_ = peer_.symbol("sealift_entry_bail");
-    if (const std::string why = no_breakpoints(peer_); !why.empty()) GTEST_SKIP() << why;
   }
 
   // kCall of kPut(key, value), interrupted before the instruction at `offset` (or over, if it never got there).
@@ -41,16 +33,6 @@ class HostileThreads : public ::testing::Test {
   EncluResult resume_until(std::uint32_t tcs, std::uint64_t offset) {
     return peer_.enclu({kEresumeLeaf, tcs, 0, 0, 0, {offset}, {}, 0});
   }
-  // A copy of the enclave as its checkpoint says: granted by the test, so that the source may go on.
-  void revive(Peer& copy, KeyHolder& agent, const OpenStream& stream, const std::vector<Bytes>& sealed) {
-    ASSERT_EQ(copy.build("tiny", peer_.base), Errc::kOk) << copy.error;
-    ASSERT_EQ(agent.restore(copy, stream, sealed), Errc::kOk);
-    ASSERT_EQ(agent.grant(copy, stream), Errc::kOk);
-  }
-
-  LabMachine machine_;
-  KeyHolder agent_;
-  Peer peer_;
   std::uint64_t entry_ = 0, window_end_ = 0, bail_ = 0;
   // `movq %gs:TB_RESUME_RSP, %rsp`: Running is published, the gate was seen open, RSP is still core's.
   static constexpr std::uint64_t kLastOfWindow = 9;
@@ -227,8 +209,6 @@ TEST_F(HostileThreads, EveryInstructionOfEntryAndExitCanBeInterrupted) {
 // run it twice or wait for it for ever.
 class HostileThreadLife : public HostileThreads {
  protected:
-  static constexpr std::uint32_t kPoolTcs = 5;
-
   EncluResult call(Peer& peer, std::uint32_t id, const Bytes& arguments) {
     const std::uint64_t bytes = peer.put_call(kTcs, id, arguments);
     return peer.finish(kTcs, peer.enter(kTcs, Request::kCall, bytes));

@@ -9,9 +9,6 @@ namespace {
 
 class SealedRecords : public StreamFixture {};
 
-// --- Under a good tag: a program that holds K and errs, or an attacked agent
-// -------------------------------------------------
-
 TEST_F(SealedRecords, AnUnknownKindIsRefused) {
   for (const std::uint16_t kind : {std::uint16_t{0}, std::uint16_t{6}, std::uint16_t{0xffff}}) {
     record::RecordHeader h = head(Kind::kZeroes, 0, 1, 0);
@@ -93,9 +90,6 @@ TEST_F(SealedRecords, ArenaPagesOfTheControlSlotOrBeyondAreRefused) {
   expect_refused(with_first(head(Kind::kArena, end - 1, 2, 2 * page), Bytes(2 * page)), Errc::kBadPlacement);
 }
 
-// --- Thread entries
-// ---------------------------------------------------------------------------------------------------------
-
 class ThreadRecords : public StreamFixture {
  protected:
   std::vector<Bytes> with_thread(record::ThreadEntry e, std::size_t stash_bytes = 0) {
@@ -142,9 +136,6 @@ TEST_F(ThreadRecords, EntriesThatDoNotFillTheBodyAreRefused) {
   expect_refused(with_thread(entry(kTcs, abi::ThreadState::kFree), 1), Errc::kBadLength);
   expect_refused(with_thread(entry(kTcs, abi::ThreadState::kFree), sizeof(record::ThreadEntry) - 1), Errc::kBadLength);
 }
-
-// --- The final record
-// --------------------------------------------------------------------------------------------------------
 
 TEST_F(SealedRecords, AnotherDigestIsRefused) {
   expect_bad_final([](record::Final& f) { f.digest[0] ^= 1; }, Errc::kBadDigest);

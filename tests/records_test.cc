@@ -10,9 +10,6 @@ namespace {
 
 class Records : public StreamFixture {};
 
-// --- What a host can do without K
-// ------------------------------------------------------------------------------------------
-
 TEST_F(Records, TheStreamItselfIsTaken) {
   begin();
   ASSERT_EQ(feed(target_, sealed_), Errc::kOk);
@@ -171,9 +168,6 @@ TEST_F(Records, ARecordOfAnotherEnclaveIsRefused) {
   std::vector<Bytes> mixed = dump_all(stranger);
   expect_refused(mixed, Errc::kBadTag);
 }
-
-// --- Wrong places, wrong enclaves
-// ------------------------------------------------------------------------------------------
 
 TEST_F(Records, ATargetAtAnotherAddressIsRefused) {
   target_.close();

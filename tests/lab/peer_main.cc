@@ -1,6 +1,7 @@
 // A host process under a test's orders: builds an enclave, obeys, misbehaves. Run under `softsgx run`; descriptor 3 is
 // the test's socket.
 #include <asm/sgx.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -26,8 +27,13 @@ class Hammer {
  public:
   Hammer(std::uint8_t* at, std::uint8_t mask)
       : thread_([this, at, mask] {
-          while (!stop_.load(std::memory_order_relaxed)) __atomic_fetch_xor(at, mask, __ATOMIC_RELAXED);
-        }) {}
+          while (!stop_.load(std::memory_order_relaxed)) {
+            __atomic_fetch_xor(at, mask, __ATOMIC_RELAXED);
+            running_.store(true, std::memory_order_relaxed);
+          }
+        }) {
+    while (!running_.load(std::memory_order_relaxed)) sched_yield();
+  }
   ~Hammer() {
     stop_ = true;
     thread_.join();
@@ -36,7 +42,7 @@ class Hammer {
   Hammer& operator=(const Hammer&) = delete;
 
  private:
-  std::atomic<bool> stop_{false};
+  std::atomic<bool> stop_{false}, running_{false};
   std::thread thread_;
 };
 
