@@ -4,11 +4,13 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <memory>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "softsgx/tests/abi/call.h"
@@ -111,9 +113,11 @@ TEST_F(Stress, NestedEntriesBetweenKicks) {
 
 TEST_F(Stress, FaultsAndKicksTogether) {
   FaultCatcher catcher;
-  std::atomic<bool> done = false;
   std::vector<std::thread> threads;
   std::atomic<int> running = 4;
+  // A thread is kicked again only after it has got somewhere: kicks without pause would let none through.
+  std::array<std::atomic<unsigned>, 4> steps{};
+  std::array<unsigned, 4> kicked_at{};
   for (unsigned t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       const std::uint64_t tcs = enclave.tcs(t);
@@ -123,19 +127,25 @@ TEST_F(Stress, FaultsAndKicksTogether) {
         Outcome o = enter(s, tcs, kUd2);
         while (o == kAtAep && FaultCatcher::caught().count == 0) o = resume(s, tcs);
         ASSERT_EQ(FaultCatcher::caught().trap, 6u);
+        ++steps[t];
         // Interrupts may come between the fault and the skip; the frame of the fault stays the lowest.
         o = enter(s, tcs, kSkip, 2);
         while (o == kAtAep) o = resume(s, tcs);
         EXPECT_EQ(s.out_rdi & 0x800000ff, 0x80000006u);
+        ++steps[t];
         o = resume(s, tcs);
         while (o == kAtAep) o = resume(s, tcs);
         ASSERT_EQ(o, kExited);
+        ++steps[t];
       }
       --running;
     });
   }
   while (running != 0) {
-    for (std::thread& t : threads) pthread_kill(t.native_handle(), kKick);
+    for (unsigned t = 0; t < threads.size(); ++t) {
+      const unsigned now = steps[t].load();
+      if (std::exchange(kicked_at[t], now) != now) pthread_kill(threads[t].native_handle(), kKick);
+    }
     std::this_thread::yield();
   }
   for (std::thread& t : threads) t.join();
