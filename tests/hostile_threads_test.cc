@@ -2,6 +2,7 @@
 // that are entered out of order (S2, S3; design, section 6.3).
 #include <gtest/gtest.h>
 
+#include "migration/ocalls.h"
 #include "tests/lab/one_enclave.h"
 
 namespace sealift::lab {
@@ -278,6 +279,48 @@ TEST_F(HostileThreadLife, EveryInstructionOfStartAndEndCanBeInterrupted) {
     expect_end(peer_);
   }
   EXPECT_GT(reached, 80);
+}
+
+// A joiner that was stopped on its way out, between its last look at the thread that it waits for and the wait itself;
+// then that thread ends, and the enclave moves before the host has woken anybody. The word that the joiner is about to
+// wait on must say on the target that something has happened.
+TEST_F(HostileThreadLife, AnEndThatItsJoinerHasNotSeenIsSeenOnTheTarget) {
+  EncluResult r = call(peer_, 3, wire::encode(std::tuple(1u)));  // kStartWorkers
+  ASSERT_TRUE(left_with(r, Exit::kOcall) && r.a == static_cast<std::uint64_t>(abi::OcallOp::kSpawn));
+  ASSERT_TRUE(left_with(answer_ocall(peer_), Exit::kDone));
+  const std::uint64_t bytes = peer_.put_call(kTcs, 4, {});  // kStopWorkers
+  const EncluArgs args{
+      kEenterLeaf, kTcs, static_cast<std::uint64_t>(Request::kCall), bytes, 0, {peer_.symbol("sealift_leave")}, {}, 0};
+  r = peer_.enclu(args);
+  if (!r.hit) r = peer_.finish(kTcs, r, args);
+  ASSERT_TRUE(r.hit);
+  const EnclaveConfig config = peer_.config();
+  const auto asked = [&](Peer& peer) {
+    abi::FutexWaitArgs wait{};
+    const Bytes slot = peer.peek_arena(abi::slot_offset(kTcs, config.slot_bytes), sizeof wait);
+    std::memcpy(&wait, slot.data(), sizeof wait);
+    return wait;
+  };
+  const auto word = [&](Peer& peer) {
+    const std::uint64_t at = abi::futex_offset(config.tcs_count, config.slot_bytes) + 4 * asked(peer).word;
+    return peer.peek_arena(at, 4);
+  };
+  ASSERT_LT(asked(peer_).word, abi::kFutexWords);
+  ASSERT_EQ(word(peer_), wire::encode(asked(peer_).expected));
+  ASSERT_TRUE(left_with(peer_.finish(kPoolTcs, peer_.enter(kPoolTcs, Request::kThreadStart)), Exit::kThreadExit));
+
+  ASSERT_EQ(agent_.meet(peer_), Errc::kOk);
+  ASSERT_EQ(close_gate(peer_), 1u);
+  ASSERT_TRUE(left_with(peer_.handle(kTcs), Exit::kParked));
+  const std::vector<Bytes> sealed = dump_rest(peer_);
+  LabMachine elsewhere;
+  Peer copy(elsewhere);
+  KeyHolder agent(elsewhere);
+  revive(copy, agent, OpenStream::of(agent_.prepare(), sealed), sealed);
+  r = copy.finish(kTcs, copy.enter(kTcs, Request::kOcallReturn));
+  ASSERT_TRUE(left_with(r, Exit::kOcall) && r.a == static_cast<std::uint64_t>(abi::OcallOp::kFutexWait));
+  EXPECT_NE(word(copy), wire::encode(asked(copy).expected)) << "the joiner waits for ever";
+  EXPECT_TRUE(left_with(answer_ocall(copy), Exit::kDone));
 }
 
 }  // namespace

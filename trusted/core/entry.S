@@ -203,7 +203,9 @@ trap:
         ud2
 
 # A thread's end: clears *clear_tid (its joiner may reuse the stack from then on, so this runs on a stack of core's),
-# gives the TCS back and leaves. [[noreturn]] void sealift_thread_exit(uint32_t* clear_tid, uint64_t futex_word)
+# changes the word outside on which the joiner may be about to wait (the host wakes it only afterwards, and perhaps on
+# another machine never), gives the TCS back and leaves.
+# [[noreturn]] void sealift_thread_exit(uint32_t* clear_tid, uint64_t futex_word, uint32_t* outside)
         .globl  sealift_thread_exit
         .hidden sealift_thread_exit
         .type   sealift_thread_exit, @function
@@ -218,6 +220,7 @@ sealift_thread_exit:
         testq   %rdi, %rdi
         je      1f
         movl    %eax, (%rdi)
+        lock incl (%rdx)
 1:      xchgl   %ecx, %gs:TB_STATE
         movl    $EXIT_THREAD_EXIT, %edi
         xorl    %edx, %edx

@@ -10,7 +10,7 @@ SEALIFT_CORE_DATA std::atomic<std::uint32_t> sealift_gate;
 
 extern "C" {
 std::uint64_t sealift_leave(std::uint64_t reason, std::uint64_t a, std::uint64_t b, std::uint32_t new_state);
-[[noreturn]] void sealift_thread_exit(std::uint32_t* clear_tid, std::uint64_t futex_word);
+[[noreturn]] void sealift_thread_exit(std::uint32_t* clear_tid, std::uint64_t futex_word, std::uint32_t* outside);
 }
 
 namespace sealift::core {
@@ -103,7 +103,9 @@ void start_thread(std::uint32_t tcs) noexcept {
 }
 
 void exit_thread(std::uint64_t futex_word) noexcept {
-  sealift_thread_exit(reinterpret_cast<std::uint32_t*>(current_block().clear_tid), futex_word);
+  auto* words = reinterpret_cast<std::uint32_t*>(futex_words());
+  sealift_thread_exit(reinterpret_cast<std::uint32_t*>(current_block().clear_tid), futex_word,
+                      words + futex_word % abi::kFutexWords);
 }
 
 void set_tls(std::uint64_t fsbase) noexcept {
