@@ -15,10 +15,6 @@ const XsaveLayout& layout() noexcept {
   return host;
 }
 
-std::uint64_t active_xfrm(const ThreadRecord& r) noexcept {
-  return g_processor.machine->secs(r.lp.secs).attributes.xfrm;
-}
-
 std::uint64_t fs_base() noexcept {
   std::uint64_t v;
   asm volatile("rdfsbase %0" : "=r"(v));
@@ -80,12 +76,12 @@ Leaf execute_enclu(ucontext_t& context, ThreadRecord& r) noexcept {
   const Leaf leaf = enclu::execute(*g_processor.machine, g_processor.platform->address_space(), r.lp, regs, image);
   if (leaf.faulted()) return leaf;
   store(regs, context, r);
-  if (resumes && r.lp.enclave_mode) layout().from_intel(image, active_xfrm(r), xsave_image(context));
+  if (resumes && r.lp.enclave_mode) layout().from_intel(image, r.lp.xfrm, xsave_image(context));
   return leaf;
 }
 
 void asynchronous_exit(ucontext_t& context, ThreadRecord& r, const enclu::AexEvent& event) noexcept {
-  const std::uint64_t xfrm = active_xfrm(r);
+  const std::uint64_t xfrm = r.lp.xfrm;
   Registers regs = load(context, r);
   // The trap flag is ours (single_step.h); in production enclaves hardware hides the program's as well.
   XsaveImage image;

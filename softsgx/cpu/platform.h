@@ -27,6 +27,8 @@ class Platform {
   virtual FaultAnswer page_fault(std::uint64_t address, std::uint32_t access) noexcept = 0;
   // The EPCM rights of the page at `address` changed (EACCEPT, EMODPE, EACCEPTCOPY): mapping follows.
   virtual void rights_changed(std::uint64_t address) noexcept = 0;
+  // A thread found its enclave's EPC lost (LogicalProcessor::lost): mappings of such enclaves go.
+  virtual void epc_lost() noexcept = 0;
 };
 
 // The process's machine. Set once by the preload library, before any thread can execute ENCLU.

@@ -221,8 +221,20 @@ void on_trap_inside(const Trap& t) noexcept {
   exception(t, trap_number(t.context), 0, 0, 0);
 }
 
+// Silicon would have faulted at the next fetch. Here the thread found other bytes under its RIP (0xff in free EPC is
+// #UD), or somebody has unmapped them by now; whatever it raised, this is what happened.
+bool on_epc_loss(const Trap& t) noexcept {
+  if (!t.record.lp.lost(*g_processor.machine)) return false;
+  g_processor.platform->epc_lost();
+  t.info.si_signo = SIGSEGV;
+  constexpr std::uint32_t kError = pfec::kPresent | pfec::kUser | pfec::kSgx | pfec::kFetch;
+  exception(t, sgx::vector::kPf, kError, rip(t.context), SEGV_ACCERR);
+  return true;
+}
+
 // A synchronous fault; true if it has been dealt with.
 bool on_fault(const Trap& t) noexcept {
+  if (on_epc_loss(t)) return true;
   const int signal = t.info.si_signo;
   const unsigned vector = trap_number(t.context);
   if (signal == SIGILL && at_enclu(t.context)) return on_enclu(t), true;

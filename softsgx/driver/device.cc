@@ -24,6 +24,12 @@ int make_node_fd(const char* name, int flags) noexcept {
   return static_cast<int>(raw::call(SYS_memfd_create, raw::arg(name), memfd_flags));
 }
 
+void complain(const char* problem) noexcept {
+  for (const char* text : {"softsgx: where the EPC was there now is: ", problem, "\n"}) {
+    raw::call(SYS_write, 2, raw::arg(text), std::strlen(text));
+  }
+}
+
 }  // namespace
 
 DeviceNode device_node(const char* path) noexcept {
@@ -75,6 +81,12 @@ long Devices::open(DeviceNode node, int flags) {
       any_provision_ = true;
     }
     return fd;
+  }
+  // After a loss: no old mapping may show what new enclaves are about to be built in.
+  epc_lost();
+  if (const char* problem = machine_.unsound()) {
+    complain(problem);
+    return -ENODEV;
   }
   Slot* slot = free_slot();
   if (!slot) return -ENOMEM;
@@ -141,6 +153,10 @@ EpcIndex Devices::epc_page(std::uint64_t linaddr) const noexcept {
     if (const EpcIndex epc = slots_[i].enclave->epc_page(linaddr); epc != kNotEpc) return epc;
   }
   return kNotEpc;
+}
+
+void Devices::epc_lost() noexcept {
+  for (std::size_t i = 0; i < count_.load(std::memory_order_acquire); ++i) slots_[i].enclave->drop_if_lost();
 }
 
 FaultAnswer Devices::page_fault(std::uint64_t address, std::uint32_t access) noexcept {

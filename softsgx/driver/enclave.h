@@ -6,6 +6,8 @@
 //  1. A page is in the table exactly while its EPC page belongs to this enclave.
 //  2. Its kMapped bit is set exactly while a mapping of this file with any rights covers it: then the CPU finds it.
 //  3. What is really mapped at the address has at most the rights of the mapping and of the EPCM.
+//  4. An enclave belongs to the generation of EPC in which it was created. In any other one it is lost: no leaf finds a
+//     page of it, it touches no EPC, and nothing of EPC stays mapped in it (machine.h, rule 3).
 #pragma once
 
 #include <sys/types.h>
@@ -33,7 +35,14 @@ class Enclave {
   Enclave& operator=(const Enclave&) = delete;
 
   // --- Lock-free, async-signal-safe. ---
-  [[nodiscard]] EpcIndex epc_page(std::uint64_t linaddr) const noexcept { return table_.mapped_page(linaddr); }
+  [[nodiscard]] EpcIndex epc_page(std::uint64_t linaddr) const noexcept {
+    return lost() ? kNotEpc : table_.mapped_page(linaddr);
+  }
+  // Its EPC pages are gone.
+  [[nodiscard]] bool lost() const noexcept {
+    const std::uint64_t born = generation_.load(std::memory_order_acquire);
+    return born != 0 && born != machine_.generation();
+  }
   // No mapping of this file lies outside this range.
   [[nodiscard]] Range hull() const noexcept { return {hull_begin_.load(), hull_end_.load()}; }
 
@@ -53,6 +62,8 @@ class Enclave {
   // --- In signal handlers. ---
   FaultAnswer page_fault(std::uint64_t address, std::uint32_t access) noexcept;
   void rights_changed(std::uint64_t address) noexcept;
+  // If it is lost: unmaps what now is other enclaves' EPC.
+  void drop_if_lost() noexcept;
 
   // --- Lifetime (device.h). ---
   void opened() noexcept { open_ = true; }
@@ -77,6 +88,8 @@ class Enclave {
   struct Sgx2Range;
 
   // ioctl.cc
+  [[nodiscard]] long dispatch(unsigned long command, std::uint64_t argument);
+  [[nodiscard]] long dispatch_lost(unsigned long command, std::uint64_t argument);
   long create(std::uint64_t argument);
   long add_pages(std::uint64_t argument);
   long init(std::uint64_t argument);
@@ -92,6 +105,7 @@ class Enclave {
   long modify_page(std::uint64_t page, sgx::PageType type, std::uint64_t& result);
   long remove_page(std::uint64_t page);
   void track();
+  void forget() noexcept;
   // mapping.cc
   [[nodiscard]] Range elrange() const noexcept { return {base_, base_ + size_}; }
   long install(const Range& range) noexcept;
@@ -108,6 +122,8 @@ class Enclave {
   std::atomic<std::uint64_t> hull_begin_ = 0, hull_end_ = 0;
   bool open_ = false;
   bool created_ = false, initialized_ = false;
+  bool dropped_ = false;                       // lost, and nothing of it is mapped any more
+  std::atomic<std::uint64_t> generation_ = 0;  // Machine::generation at ECREATE; 0: no enclave
   std::uint64_t base_ = 0, size_ = 0;
   EpcIndex secs_ = kNotEpc;
   std::uint64_t attributes_ = 0, attributes_allowed_ = kUnprivilegedAttributes;

@@ -23,6 +23,8 @@ FaultAnswer Enclave::page_fault(std::uint64_t address, std::uint32_t access) noe
   if (!created_ || address - base_ >= size_) return FaultAnswer::kBus;
   const std::uint64_t i = table_.page_of(address);
   const EpcIndex epc = table_.page(i);
+  // The page tables still name the page; its EPCM entry is not valid any more.
+  if (lost()) return epc == kNotEpc ? FaultAnswer::kBus : FaultAnswer::kEpcm;
   // The new page is pending: the access comes again, and is then refused by the EPCM until EACCEPT.
   if (epc == kNotEpc) return initialized_ && augment(address) ? FaultAnswer::kRetry : FaultAnswer::kBus;
   if ((table_.max_prot(i) & vma->prot) != vma->prot) return FaultAnswer::kBus;
@@ -34,11 +36,11 @@ FaultAnswer Enclave::page_fault(std::uint64_t address, std::uint32_t access) noe
 bool Enclave::augment(std::uint64_t address) noexcept {
   // The machine's allocator may be entered here: whoever else holds its lock in this process has signals blocked, and
   // the thread that faulted was at an enclave address, not in an allocator.
-  const auto epc = machine_.allocate_run(1, owner_);
+  const auto epc = machine_.allocate_run(1, owner_, generation_);
   if (!epc) return false;
   const std::uint64_t i = table_.page_of(address);
   if (encls::eaug(machine_, *epc, secs_, table_.address_of(i)).faulted()) {
-    machine_.release(*epc, 1);
+    machine_.release(*epc, 1, generation_);
     return false;
   }
   // Rights of dynamically added pages are the enclave's business (EACCEPT, EMODPE), not the driver's.

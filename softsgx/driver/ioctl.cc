@@ -46,34 +46,51 @@ struct Enclave::AddRequest {
 
 long Enclave::ioctl(unsigned long command, std::uint64_t argument) {
   if (ioctl_running_.exchange(true)) return -EBUSY;
-  long r = -ENOTTY;
-  switch (command) {
-    case SGX_IOC_ENCLAVE_CREATE:
-      r = create(argument);
-      break;
-    case SGX_IOC_ENCLAVE_ADD_PAGES:
-      r = add_pages(argument);
-      break;
-    case SGX_IOC_ENCLAVE_INIT:
-      r = init(argument);
-      break;
-    case SGX_IOC_ENCLAVE_PROVISION:
-      r = provision(argument);
-      break;
-    case SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS:
-      r = restrict_permissions(argument);
-      break;
-    case SGX_IOC_ENCLAVE_MODIFY_TYPES:
-      r = modify_types(argument);
-      break;
-    case SGX_IOC_ENCLAVE_REMOVE_PAGES:
-      r = remove_pages(argument);
-      break;
-    default:
-      break;
-  }
+  drop_if_lost();
+  const long r = lost() ? dispatch_lost(command, argument) : dispatch(command, argument);
   ioctl_running_ = false;
   return r;
+}
+
+long Enclave::dispatch(unsigned long command, std::uint64_t argument) {
+  switch (command) {
+    case SGX_IOC_ENCLAVE_CREATE:
+      return create(argument);
+    case SGX_IOC_ENCLAVE_ADD_PAGES:
+      return add_pages(argument);
+    case SGX_IOC_ENCLAVE_INIT:
+      return init(argument);
+    case SGX_IOC_ENCLAVE_PROVISION:
+      return provision(argument);
+    case SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS:
+      return restrict_permissions(argument);
+    case SGX_IOC_ENCLAVE_MODIFY_TYPES:
+      return modify_types(argument);
+    case SGX_IOC_ENCLAVE_REMOVE_PAGES:
+      return remove_pages(argument);
+    default:
+      return -ENOTTY;
+  }
+}
+
+// What Linux answers when its ENCLS leaf faults on a page whose EPCM entry is gone: EIO while an enclave is built,
+// EFAULT when one is changed.
+long Enclave::dispatch_lost(unsigned long command, std::uint64_t argument) {
+  switch (command) {
+    case SGX_IOC_ENCLAVE_CREATE:
+      return -EINVAL;  // as of every enclave that is created already
+    case SGX_IOC_ENCLAVE_ADD_PAGES:
+    case SGX_IOC_ENCLAVE_INIT:
+      return initialized_ ? -EINVAL : -EIO;
+    case SGX_IOC_ENCLAVE_PROVISION:
+      return provision(argument);
+    case SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS:
+    case SGX_IOC_ENCLAVE_MODIFY_TYPES:
+    case SGX_IOC_ENCLAVE_REMOVE_PAGES:
+      return initialized_ ? -EFAULT : -EINVAL;
+    default:
+      return -ENOTTY;
+  }
 }
 
 long Enclave::create(std::uint64_t argument) {
@@ -84,18 +101,20 @@ long Enclave::create(std::uint64_t argument) {
   if (!copy_from_user(&secs, user.src, sizeof secs)) return -EFAULT;
 
   Locked locked(*this);
-  const auto epc = machine_.allocate_run(1, owner_);
+  const std::uint64_t generation = machine_.generation();
+  const auto epc = machine_.allocate_run(1, owner_, generation);
   if (!epc) return -ENOMEM;
   const sgx::Secinfo secinfo{};
   if (encls::ecreate(machine_, *epc, secs, secinfo).faulted()) {
-    machine_.release(*epc, 1);
+    machine_.release(*epc, 1, generation);
     return -EIO;
   }
   if (!table_.reset(secs.baseaddr, secs.size)) {
     (void)encls::eremove(machine_, *epc);
-    machine_.release(*epc, 1);
+    machine_.release(*epc, 1, generation);
     return -ENOMEM;
   }
+  generation_.store(generation, std::memory_order_release);
   secs_ = *epc;
   base_ = secs.baseaddr;
   size_ = secs.size;
@@ -132,12 +151,12 @@ long Enclave::add_run(const AddRequest& r, std::uint64_t first_page, EpcIndex wa
   Locked locked(*this);
   std::optional<EpcIndex> epc;
   EpcIndex got = wanted;
-  while (!(epc = machine_.allocate_run(got, owner_)) && got > 1) got = (got + 1) / 2;
-  if (!epc) return -ENOMEM;
+  while (!(epc = machine_.allocate_run(got, owner_, generation_)) && got > 1) got = (got + 1) / 2;
+  if (!epc) return lost() ? -EIO : -ENOMEM;
   machine_.prefault(*epc, got);
   long result = 0;
   while (added < got && (result = add_page(r, first_page + added, *epc + added)) == 0) ++added;
-  if (added < got) machine_.release(*epc + added, got - added);
+  if (added < got) machine_.release(*epc + added, got - added, generation_);
   const Range range{table_.address_of(first_page), table_.address_of(first_page + added)};
   refresh_mapped_bits(range);
   if (const long installed = install(range); installed != 0 && result == 0) result = installed;

@@ -131,7 +131,7 @@ long Enclave::remove_page(std::uint64_t page) {
   const Leaf leaf = encls::eremove(machine_, epc);
   if (!leaf.ok()) return -EBUSY;
   table_.remove(page);
-  machine_.release(epc, 1);
+  machine_.release(epc, 1, generation_);
   return install(range);
 }
 

@@ -91,6 +91,7 @@ long Enclave::install_in(const VmaTable::Vma& vma) noexcept {
   const long before = boundaries(table_, first, end);
   Run run;
   long result = 0;
+  const bool gone = lost();
   auto flush = [&] {
     if (run.count == 0) return;
     const long r = apply(run, machine_, table_);
@@ -104,7 +105,7 @@ long Enclave::install_in(const VmaTable::Vma& vma) noexcept {
     run = Run{};
   };
   for (std::uint64_t i = first; i < end; ++i) {
-    const EpcIndex epc = table_.page(i);
+    const EpcIndex epc = gone ? kNotEpc : table_.page(i);
     const PageTable::Installed now = table_.installed(i);
     const bool allowed = epc != kNotEpc && (table_.max_prot(i) & vma.prot) == vma.prot;
     Run want{.first = i, .count = 1, .epc = epc, .prot = allowed ? vma.prot & machine_.page_rights(epc) : 0};
@@ -131,6 +132,14 @@ long Enclave::install(const Range& range) noexcept {
     if (const long r = install_in(vma); r != 0) result = r;
   });
   return result;
+}
+
+void Enclave::drop_if_lost() noexcept {
+  if (!lost()) return;
+  Locked locked(*this);
+  if (!lost() || dropped_) return;
+  install(hull());
+  dropped_ = true;
 }
 
 // Somebody else has replaced what was mapped there: forget it.

@@ -105,6 +105,7 @@ Leaf ecreate(Machine& m, EpcIndex epc, const sgx::Secs& source, const sgx::Secin
   measure(state, sgx::measure::EcreateRecord{.ssaframesize = secs.ssaframesize, .size = secs.size});
   m.epcm(epc).enclave_address.store(0);
   m.epcm(epc).children.store(0);
+  m.epcm(epc).active.store(0);
   page.commit(epcm::kValid | epcm::of_type(PageType::kSecs));
   return {};
 }

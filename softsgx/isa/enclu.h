@@ -31,8 +31,8 @@ struct AexEvent {
 
 // Leaves enclave mode asynchronously. In: `regs` and `xsave` as the enclave had them. Out: synthetic state, rip = AEP,
 // RAX = 3 (ERESUME), RBX = TCS, RCX = AEP, RSP and RBP as at the last EENTER (or as the enclave set them), FS and GS
-// the host's, `xsave` clean. lp must be in enclave mode. Cannot fail. regs.rip is the address of the faulting
-// instruction for faults, of the next for interrupts and traps.
+// the host's, `xsave` clean. If the EPC is lost nothing is saved. lp must be in enclave mode. Cannot fail. regs.rip is
+// the address of the faulting instruction for faults, of the next for interrupts and traps.
 void aex(Machine& m, LogicalProcessor& lp, Registers& regs, XsaveImage& xsave, const AexEvent& event) noexcept;
 
 // RBX: TARGETINFO, RCX: REPORTDATA, RDX: where the REPORT goes. RAX is left alone.

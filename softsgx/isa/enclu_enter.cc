@@ -21,9 +21,9 @@ constexpr std::uint64_t kUnusable = epcm::kBlocked | epcm::kPending | epcm::kMod
 // Holds a TCS for the checks of EENTER and ERESUME, and lets it go again unless the leaf succeeds.
 class TcsClaim {
  public:
-  explicit TcsClaim(Machine& m) noexcept : m_(m) {}
+  explicit TcsClaim(Machine& m) noexcept : m_(m), generation_(m.generation()) {}
   ~TcsClaim() {
-    if (!counted_) return;
+    if (!counted_ || m_.generation() != generation_) return;
     if (busy_) m_.epcm(tcs_).state.fetch_and(~epcm::kBusy);
     active::leave(m_.epcm(secs_), epoch_);
   }
@@ -54,11 +54,13 @@ class TcsClaim {
     lp.tcs = tcs_;
     lp.secs = secs_;
     lp.track_epoch = epoch_;
+    lp.generation = generation_;
     counted_ = false;
   }
 
  private:
   Machine& m_;
+  const std::uint64_t generation_;
   EpcIndex tcs_ = kNotEpc, secs_ = kNotEpc;
   std::uint32_t epoch_ = 0;
   bool counted_ = false, busy_ = false;
@@ -144,7 +146,7 @@ void go_inside(Machine& m, TcsClaim& claim, LogicalProcessor& lp, Registers& reg
   lp.saved_fsbase = regs.fsbase;
   lp.saved_gsbase = regs.gsbase;
   lp.saved_xcr0 = regs.xcr0;
-  regs.xcr0 = secs.attributes.xfrm;
+  regs.xcr0 = lp.xfrm = secs.attributes.xfrm;
   lp.dbgoptin = (m.tcs(lp.tcs).flags & sgx::kTcsDbgoptin) != 0;
   lp.saved_tf = (regs.rflags & rflags::kTf) != 0;
   if (!lp.dbgoptin) regs.rflags &= ~rflags::kTf;
@@ -158,7 +160,9 @@ void go_outside(Machine& m, LogicalProcessor& lp, Registers& regs) noexcept {
   if (!lp.dbgoptin) regs.rflags = lp.saved_tf ? regs.rflags | rflags::kTf : regs.rflags & ~rflags::kTf;
   const EpcIndex tcs = lp.tcs, secs = lp.secs;
   const std::uint32_t epoch = lp.track_epoch;
+  const bool lost = lp.lost(m);
   lp = {};
+  if (lost) return;                           // there is no TCS to give free
   m.epcm(tcs).state.fetch_and(~epcm::kBusy);  // releases CSSA and the SSA frame to whoever enters next
   active::leave(m.epcm(secs), epoch);
 }
@@ -212,6 +216,20 @@ void write_exinfo(sgx::Exinfo& out, const AexEvent& e) noexcept {
   out = {.maddr = pf ? e.address : 0, .errcd = e.error_code, .reserved = 0};
 }
 
+// What software outside sees after an AEX.
+Registers synthetic_state(const LogicalProcessor& lp, std::uint64_t flags, std::uint64_t ursp,
+                          std::uint64_t urbp) noexcept {
+  Registers out;
+  out.rax = static_cast<std::uint64_t>(sgx::Enclu::kEresume);
+  out.rbx = lp.tcs_linaddr;
+  out.rcx = lp.aep;
+  out.rip = lp.aep;
+  out.rsp = ursp;
+  out.rbp = urbp;
+  out.rflags = flags & ~(rflags::kStatus | rflags::kRf);
+  return out;
+}
+
 }  // namespace
 
 Leaf eenter(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Registers& regs) noexcept {
@@ -228,8 +246,8 @@ Leaf eenter(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Registers&
   lp = next;
   go_inside(m, claim, lp, regs);
   sgx::GprSgx& gpr = gpr_area(m, lp);
-  gpr.ursp = regs.rsp;
-  gpr.urbp = regs.rbp;
+  gpr.ursp = lp.ursp = regs.rsp;
+  gpr.urbp = lp.urbp = regs.rbp;
   regs.fsbase = tcs.ofsbase + secs.baseaddr;
   regs.gsbase = tcs.ogsbase + secs.baseaddr;
   regs.rcx = regs.rip + kEncluLength;
@@ -252,6 +270,8 @@ Leaf eresume(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Registers
   lp = next;
   go_inside(m, claim, lp, regs);
   --tcs.cssa;
+  lp.ursp = gpr.ursp;
+  lp.urbp = gpr.urbp;
   load_gprs(regs, gpr);
   constexpr std::uint64_t kNt = 1u << 14, kId = 1u << 21;
   constexpr std::uint64_t kLoaded = rflags::kStatus | rflags::kDf | rflags::kRf | rflags::kAc | kNt | kId;
@@ -268,6 +288,12 @@ Leaf eexit(Machine& m, LogicalProcessor& lp, Registers& regs) noexcept {
 }
 
 void aex(Machine& m, LogicalProcessor& lp, Registers& regs, XsaveImage& xsave, const AexEvent& event) noexcept {
+  if (lp.lost(m)) {  // no SSA frame to save to: the enclave's state is gone with its EPC
+    xstate::clear(xsave);
+    regs = synthetic_state(lp, regs.rflags, lp.ursp, lp.urbp);
+    go_outside(m, lp, regs);
+    return;
+  }
   const sgx::Secs& secs = m.secs(lp.secs);
   const bool exinfo = (secs.miscselect & sgx::miscselect::kExinfo) != 0;
   sgx::GprSgx& gpr = gpr_area(m, lp);
@@ -276,19 +302,10 @@ void aex(Machine& m, LogicalProcessor& lp, Registers& regs, XsaveImage& xsave, c
   gpr.exitinfo = exit_information(event, exinfo);
   gpr.aexnotify = 0;
   if (exinfo) write_exinfo(exinfo_area(m, lp), event);
-  xstate::save(m.page(lp.ssa_xsave), xsave, secs.attributes.xfrm);
+  xstate::save(m.page(lp.ssa_xsave), xsave, lp.xfrm);
   xstate::clear(xsave);
   ++m.tcs(lp.tcs).cssa;
-
-  Registers out;
-  out.rax = static_cast<std::uint64_t>(sgx::Enclu::kEresume);
-  out.rbx = lp.tcs_linaddr;
-  out.rcx = lp.aep;
-  out.rip = lp.aep;
-  out.rsp = gpr.ursp;
-  out.rbp = gpr.urbp;
-  out.rflags = regs.rflags & ~(rflags::kStatus | rflags::kRf);
-  regs = out;
+  regs = synthetic_state(lp, regs.rflags, gpr.ursp, gpr.urbp);
   go_outside(m, lp, regs);
 }
 

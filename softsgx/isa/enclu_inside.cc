@@ -235,6 +235,8 @@ Leaf eacceptcopy(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Regis
 }
 
 Leaf execute(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Registers& regs, XsaveImage& xsave) noexcept {
+  // The instruction itself could not have been fetched.
+  if (lp.lost(m)) return Leaf::pf(regs.rip & ~std::uint64_t{sgx::kPageSize - 1}, pfec::kFetch);
   switch (static_cast<sgx::Enclu>(static_cast<std::uint32_t>(regs.rax))) {  // the leaf number is in EAX
     case sgx::Enclu::kEreport:
       return ereport(m, as, lp, regs);

@@ -37,10 +37,12 @@ class EntryLock {
   [[nodiscard]] sgx::PageType type() const noexcept { return epcm::type(state_); }
   [[nodiscard]] EpcIndex secs() const noexcept { return epcm::secs(state_); }
 
-  // Replaces the entry and gives it free.
+  // Replaces the entry and gives it free. If the lock is not there any more, the file's contents were exchanged
+  // meanwhile (machine.h, rule 3), and this entry is not the one that was taken.
   void commit(std::uint64_t next) noexcept {
     std::uint64_t seen = entry_.state.load();
-    while (!entry_.state.compare_exchange_weak(seen, (next & ~(epcm::kLocked | epcm::kBusy)) | (seen & epcm::kBusy))) {
+    while ((seen & epcm::kLocked) != 0 &&
+           !entry_.state.compare_exchange_weak(seen, (next & ~(epcm::kLocked | epcm::kBusy)) | (seen & epcm::kBusy))) {
     }
     held_ = false;
   }
@@ -78,8 +80,13 @@ inline constexpr std::uint64_t kCountMask = 0xffff;
 
 inline void leave(EpcmEntry& secs, std::uint32_t entered) noexcept {
   std::uint64_t a = secs.active.load();
-  while (!secs.active.compare_exchange_weak(a, epoch(a) == entered ? a - 1 : a - (std::uint64_t{1} << kBeforeShift))) {
-  }
+  std::uint64_t next = 0;
+  do {
+    const bool now = epoch(a) == entered;
+    // Nobody to count out: the page has become another SECS since.
+    if ((now ? current(a) : before(a)) == 0) return;
+    next = now ? a - 1 : a - (std::uint64_t{1} << kBeforeShift);
+  } while (!secs.active.compare_exchange_weak(a, next));
 }
 
 // Whether everyone who was inside when the page was changed in `changed` has left: the epoch has moved on and those

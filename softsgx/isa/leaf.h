@@ -78,12 +78,17 @@ struct LogicalProcessor {
   EpcIndex ssa_xsave = kNotEpc;                      // CR_XSAVE_PAGE: first page of the current SSA frame
   EpcIndex ssa_gpr = kNotEpc;                        // CR_GPR_PA: last page of the current SSA frame
   std::uint32_t track_epoch = 0;                     // tracking epoch of this entry (ETRACK)
+  std::uint64_t generation = 0;                      // Machine::generation at entry; see lost()
+  std::uint64_t xfrm = 0;                            // the enclave's
+  std::uint64_t ursp = 0, urbp = 0;                  // the host's at entry, should the SSA be lost
   std::uint64_t tcs_linaddr = 0;                     // CR_TCS_LA
   std::uint64_t aep = 0;                             // TCS.AEP
   std::uint64_t elrange_base = 0, elrange_size = 0;  // CR_ELRANGE
   std::uint64_t saved_fsbase = 0, saved_gsbase = 0;  // CR_SAVE_FS, CR_SAVE_GS
   std::uint64_t saved_xcr0 = 0;                      // CR_SAVE_XCR0
 
+  // Inside an enclave whose EPC is no more.
+  [[nodiscard]] bool lost(const Machine& m) const noexcept { return enclave_mode && generation != m.generation(); }
   [[nodiscard]] bool in_elrange(std::uint64_t linaddr) const noexcept { return linaddr - elrange_base < elrange_size; }
 };
 

@@ -8,8 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "softsgx/isa/keys.h"
 #include "softsgx/isa/machine_format.h"
@@ -61,6 +63,25 @@ bool sound_xfrm(std::uint64_t x) noexcept {
          (avx512 == 0 || (avx512 == kAvx512 && (x & kAvx) != 0));
 }
 
+// Never 0, which is what memory without a section says.
+bool draw_generation(std::uint64_t& out) noexcept {
+  do {
+    if (RAND_bytes(reinterpret_cast<std::uint8_t*>(&out), sizeof(out)) != 1) return false;
+  } while (out == 0);
+  return true;
+}
+
+bool fill(int fd, std::uint64_t begin, std::uint64_t end) {
+  const std::vector<std::uint8_t> ones(1u << 20, 0xff);
+  while (begin < end) {
+    const ssize_t n =
+        pwrite(fd, ones.data(), std::min<std::uint64_t>(ones.size(), end - begin), static_cast<off_t>(begin));
+    if (n <= 0) return false;
+    begin += static_cast<std::uint64_t>(n);
+  }
+  return true;
+}
+
 }  // namespace
 
 std::unique_ptr<Machine> Machine::create(const std::string& path, const CreateOptions& options, std::string& error) {
@@ -96,6 +117,11 @@ std::unique_ptr<Machine> Machine::create(const std::string& path, const CreateOp
     h.cpusvn = kDefaultCpusvn;
     h.xfrm_allowed = host_xfrm();
   }
+  if (options.section) h.flags |= kSection;
+  if (!draw_generation(control.generation)) {
+    error = "cannot create " + path + ": the random generator failed";
+    return nullptr;
+  }
   if (options.cpusvn) h.cpusvn = *options.cpusvn;
   if (options.xfrm_allowed) h.xfrm_allowed = *options.xfrm_allowed;
   if (!sound_xfrm(h.xfrm_allowed)) {
@@ -106,6 +132,8 @@ std::unique_ptr<Machine> Machine::create(const std::string& path, const CreateOp
   SHA256(reinterpret_cast<const std::uint8_t*>(&h), offsetof(Header, checksum), h.checksum);
 
   // Made under another name and linked into place, so that nobody ever opens a half-made machine.
+  const std::uint64_t bytes =
+      options.section ? (layout.total + kSectionAlignment - 1) & ~(kSectionAlignment - 1) : layout.total;
   const std::string temporary = path + ".new." + std::to_string(getpid());
   {
     const UniqueFd fd(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
@@ -114,7 +142,8 @@ std::unique_ptr<Machine> Machine::create(const std::string& path, const CreateOp
       return nullptr;
     }
     const bool written =
-        ftruncate(fd.get(), static_cast<off_t>(layout.total)) == 0 &&
+        ftruncate(fd.get(), static_cast<off_t>(bytes)) == 0 &&
+        (!options.section || fill(fd.get(), layout.epc, bytes)) &&
         pwrite(fd.get(), &h, sizeof(h), 0) == static_cast<ssize_t>(sizeof(h)) &&
         pwrite(fd.get(), &control, sizeof(control), sgx::kPageSize) == static_cast<ssize_t>(sizeof(control));
     const bool linked = written && link(temporary.c_str(), path.c_str()) == 0;
@@ -210,6 +239,20 @@ const std::array<std::uint8_t, 16>& Machine::cpusvn() const noexcept {
 }
 std::uint64_t Machine::xfrm_allowed() const noexcept {
   return header_->xfrm_allowed;
+}
+
+bool Machine::is_section() const noexcept {
+  return (header_->flags & kSection) != 0;
+}
+std::uint64_t Machine::generation() const noexcept {
+  return std::atomic_ref(control_->generation).load(std::memory_order_acquire);
+}
+
+const char* Machine::unsound() const noexcept {
+  Header h;
+  std::memcpy(&h, header_, sizeof(h));
+  if (const char* problem = header_problem(h)) return problem;
+  return h.epc_pages == epc_pages_ ? nullptr : "an EPC of another size";
 }
 
 std::uint64_t Machine::file_offset(EpcIndex i) const noexcept {

@@ -9,7 +9,11 @@
 //     lock of the file, so the death of a holder frees it, and it also works on a device such as a guest's /dev/mem,
 //     where shared futexes do not. It is not async-signal-safe.
 //     A forked child must open the machine anew.
-//  3. Every allocated page has an owner process. A dead owner's pages are reclaimed whatever state they are in: the
+//  3. The file's contents may be exchanged under a running process: a virtual machine that moves to another host finds
+//     that host's section at the same address. Whoever remembers something about EPC therefore remembers generation()
+//     with it, and what was learnt under another one is worth nothing: that EPC is lost. Nothing that must outlive the
+//     exchange lies in the file: the lock of rule 2 is the kernel's.
+//  4. Every allocated page has an owner process. A dead owner's pages are reclaimed whatever state they are in: the
 //     locked bits, TCS busy bits and counters that it left behind go with them.
 #pragma once
 
@@ -119,6 +123,8 @@ struct CreateOptions {
   std::optional<std::uint64_t> xfrm_allowed;           // default: what the host's CPUID leaf 0xD and XCR0 allow
   // A machine file whose fuses, CPUSVN and XFRM the new file shares: an EPC section of that package, e.g. for a VM.
   std::string section_of;
+  // Made for a VM: free EPC reads as 0xff, and the file's size is a multiple of 2 MiB.
+  bool section = false;
 };
 
 struct OpenOptions {
@@ -155,6 +161,12 @@ class Machine {
   [[nodiscard]] const std::array<std::uint8_t, 32>& report_keyid() const noexcept;
   [[nodiscard]] const std::array<std::uint8_t, 16>& cpusvn() const noexcept;
   [[nodiscard]] std::uint64_t xfrm_allowed() const noexcept;
+  [[nodiscard]] bool is_section() const noexcept;
+  // Random, new at creation and at each power cycle. When it changes, every page that was in EPC before is lost.
+  [[nodiscard]] std::uint64_t generation() const noexcept;
+  // Null if the file still holds a machine of the size that was opened; else what is wrong. After an exchange it may
+  // hold anything.
+  [[nodiscard]] const char* unsound() const noexcept;
   [[nodiscard]] int fd() const noexcept { return fd_; }  // for mapping EPC pages; owned by the machine
   [[nodiscard]] std::uint64_t file_offset(EpcIndex i) const noexcept;
 
@@ -174,11 +186,15 @@ class Machine {
 
   // --- Allocation; takes the machine's lock, not async-signal-safe. ---
   // `count` adjacent pages, first fit, owned by `owner`, EPCM entries invalid. Reclaims dead owners' pages before it
-  // gives up; nullopt when the section has no such run.
-  [[nodiscard]] std::optional<EpcIndex> allocate_run(EpcIndex count, const Owner& owner);
-  // Gives pages back. Their EPCM entries must be invalid (EREMOVE first); valid ones are kept and counted in the
-  // answer.
-  EpcIndex release(EpcIndex first, EpcIndex count);
+  // gives up; nullopt when the section has no such run, or when `generation` is past.
+  [[nodiscard]] std::optional<EpcIndex> allocate_run(EpcIndex count, const Owner& owner, std::uint64_t generation);
+  [[nodiscard]] std::optional<EpcIndex> allocate_run(EpcIndex count, const Owner& owner) {
+    return allocate_run(count, owner, generation());
+  }
+  // Gives pages back that were allocated in `generation`; nothing if that is past. Their EPCM entries must be invalid
+  // (EREMOVE first); valid ones are kept and counted in the answer.
+  EpcIndex release(EpcIndex first, EpcIndex count, std::uint64_t generation);
+  EpcIndex release(EpcIndex first, EpcIndex count) { return release(first, count, generation()); }
   // Frees the pages of processes that no longer exist, by force. The number of pages freed.
   EpcIndex reclaim_dead();
   // What happens to EPC when power is lost: every page of the section is freed. Nothing may be running in it.

@@ -73,9 +73,10 @@ std::optional<EpcIndex> Machine::find_run(EpcIndex count) const noexcept {
   return std::nullopt;
 }
 
-std::optional<EpcIndex> Machine::allocate_run(EpcIndex count, const Owner& owner) {
+std::optional<EpcIndex> Machine::allocate_run(EpcIndex count, const Owner& owner, std::uint64_t generation) {
   if (count == 0 || count > count_) return std::nullopt;
   const Lock lock(*this);
+  if (this->generation() != generation) return std::nullopt;
   auto run = find_run(count);
   if (!run && reclaim_dead_locked() > 0) run = find_run(count);
   if (!run) return std::nullopt;
@@ -87,6 +88,12 @@ std::optional<EpcIndex> Machine::allocate_run(EpcIndex count, const Owner& owner
   const std::uint64_t words = (std::uint64_t{epc_pages_} + kWordBits - 1) / kWordBits;
   while (control_->lowest_free_word < words && bitmap_[control_->lowest_free_word] == ~std::uint64_t{0}) {
     ++control_->lowest_free_word;
+  }
+  if (this->generation() != generation) {
+    // Exchanged meanwhile: part of this went to a section that was empty and that nobody could allocate from, as the
+    // lock moved along with us.
+    for (EpcIndex i = *run; i < *run + count; ++i) free_locked(i);
+    return std::nullopt;
   }
   return run;
 }
@@ -100,8 +107,9 @@ void Machine::free_locked(EpcIndex i) noexcept {
   control_->lowest_free_word = std::min<std::uint64_t>(control_->lowest_free_word, i / kWordBits);
 }
 
-EpcIndex Machine::release(EpcIndex first, EpcIndex count) {
+EpcIndex Machine::release(EpcIndex first, EpcIndex count, std::uint64_t generation) {
   const Lock lock(*this);
+  if (this->generation() != generation) return 0;
   EpcIndex kept = 0;
   for (EpcIndex i = first; i < first + count; ++i) {
     if (!is_epc(i) || !allocated(i)) continue;
@@ -138,13 +146,22 @@ EpcIndex Machine::reclaim_dead() {
 
 void Machine::power_cycle() {
   const Lock lock(*this);
+  const bool whole = count_ == epc_pages_;
+  if (whole) {
+    // First: whoever still runs finds its EPC lost, rather than free.
+    std::uint64_t generation = 0;
+    while (generation == 0) (void)RAND_bytes(reinterpret_cast<std::uint8_t*>(&generation), sizeof(generation));
+    std::atomic_ref(control_->generation).store(generation);
+    (void)RAND_bytes(control_->report_keyid.data(), static_cast<int>(control_->report_keyid.size()));
+  }
   for (EpcIndex i = first_; i < first_ + count_; ++i) {
     if (allocated(i)) free_locked(i);
   }
-  // Gives the memory back; on a device, where this cannot be done, old bytes stay until EADD or EAUG overwrites them.
-  (void)madvise(page(first_), std::size_t{count_} << sgx::kPageShift, MADV_REMOVE);
-  if (count_ == epc_pages_) {
-    (void)RAND_bytes(control_->report_keyid.data(), static_cast<int>(control_->report_keyid.size()));
+  if (is_section()) {
+    std::memset(page(first_), 0xff, std::size_t{count_} << sgx::kPageShift);
+  } else {
+    // Gives the memory back; on a device, where this cannot be done, old bytes stay until EADD or EAUG overwrites them.
+    (void)madvise(page(first_), std::size_t{count_} << sgx::kPageShift, MADV_REMOVE);
   }
 }
 

@@ -16,7 +16,9 @@
 namespace softsgx {
 
 inline constexpr char kMachineMagic[8] = {'S', 'O', 'F', 'T', 'S', 'G', 'X', '\0'};
-inline constexpr std::uint32_t kMachineVersion = 1;
+inline constexpr std::uint32_t kMachineVersion = 2;
+// A section's file is a whole number of these: memory that a hypervisor may map with huge pages.
+inline constexpr std::uint64_t kSectionAlignment = 2u << 20;
 
 struct Machine::Layout {
   std::uint64_t bitmap = 0, epcm = 0, epc = 0, total = 0;
@@ -38,14 +40,19 @@ struct Machine::Header {
   std::uint64_t epc_pages;
   std::uint64_t bitmap_offset, epcm_offset, epc_offset, total_bytes;
   std::uint64_t xfrm_allowed;
+  std::uint64_t flags;  // kSection
   std::array<std::uint8_t, 16> cpusvn;
   Fuses fuses;
   std::uint8_t checksum[32];  // SHA-256 of all before
 };
 static_assert(sizeof(Machine::Header) <= sgx::kPageSize);
+// An EPC section for a VM: free EPC reads as 0xff, as on silicon (SDM 3D, section 34.5.3, abort page), so that a thread
+// which finds itself in it after the memory was exchanged raises #UD at its next instruction.
+inline constexpr std::uint64_t kSection = 1;
 
 struct Machine::Control {
   std::array<std::uint8_t, 32> report_keyid;
+  std::uint64_t generation;        // see Machine::generation
   std::uint64_t lowest_free_word;  // every page below this word of the bitmap is allocated
 };
 

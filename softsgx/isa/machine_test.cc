@@ -71,7 +71,7 @@ TEST_F(MachineFileTest, RefusesBadMagic) {
 }
 
 TEST_F(MachineFileTest, RefusesAnotherVersion) {
-  patch(file("machine"), 8, "\x02");
+  patch(file("machine"), 8, "\x01");
   expect_refused("unknown file version");
 }
 

@@ -16,6 +16,7 @@
 #include "softsgx/cpu/thread_arena.h"
 #include "softsgx/driver/device.h"
 #include "softsgx/driver/vdso.h"
+#include "softsgx/isa/machine_name.h"
 #include "softsgx/preload/init.h"
 #include "softsgx/preload/options.h"
 
@@ -66,7 +67,7 @@ void after_fork_in_child() {
 // Never destroyed: threads may execute ENCLU until the process is gone.
 void start_machine() {
   std::string error;
-  auto machine = Machine::open(g_options->machine, OpenOptions{}, error);
+  auto machine = open_machine(g_options->machine, error);
   if (!machine) fail(error);
   g_processor.machine = machine.release();
   g_devices = new Devices(*g_processor.machine);

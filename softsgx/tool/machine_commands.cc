@@ -14,6 +14,7 @@
 #include <span>
 
 #include "softsgx/isa/machine.h"
+#include "softsgx/isa/machine_name.h"
 
 namespace softsgx::tool {
 namespace {
@@ -62,6 +63,8 @@ nlohmann::ordered_json describe(Machine& m) {
           {"platform_id", hex(m.fuses().platform_id)},
           {"cpusvn", hex(m.cpusvn())},
           {"xfrm", fmt::format("{:#x}", m.xfrm_allowed())},
+          {"generation", fmt::format("{:016x}", m.generation())},
+          {"section", m.is_section()},
           {"epc_bytes", std::uint64_t{u.total} * sgx::kPageSize},
           {"epc_free_bytes", std::uint64_t{u.free} * sgx::kPageSize},
           {"enclaves", u.enclaves},
@@ -72,7 +75,7 @@ nlohmann::ordered_json describe(Machine& m) {
 // The machine, if nobody uses it or --force is given; otherwise null, and the reason is on stderr.
 std::unique_ptr<Machine> open_unused(const RemovalArguments& a) {
   std::string error;
-  auto machine = Machine::open(a.path, {}, error);
+  auto machine = open_machine(a.path, error);
   if (machine == nullptr) {
     fail(error);
     return nullptr;
@@ -87,7 +90,11 @@ std::unique_ptr<Machine> open_unused(const RemovalArguments& a) {
 }  // namespace
 
 int create_command(const CreateArguments& a) {
-  CreateOptions options{.epc_bytes = a.epc_bytes, .cpusvn = {}, .xfrm_allowed = a.xfrm, .section_of = a.section_of};
+  CreateOptions options{.epc_bytes = a.epc_bytes,
+                        .cpusvn = {},
+                        .xfrm_allowed = a.xfrm,
+                        .section_of = a.section_of,
+                        .section = !a.section_of.empty()};
   if (!a.cpusvn.empty()) {
     options.cpusvn = parse_cpusvn(a.cpusvn);
     if (!options.cpusvn) {
@@ -102,7 +109,7 @@ int create_command(const CreateArguments& a) {
 
 int info_command(const InfoArguments& a) {
   std::string error;
-  const auto machine = Machine::open(a.path, {}, error);
+  const auto machine = open_machine(a.path, error);
   if (machine == nullptr) return fail(error);
   const EpcIndex reclaimed = machine->reclaim_dead();
   auto info = describe(*machine);

@@ -17,8 +17,20 @@ void add_create(CLI::App& app, int& status) {
       ->required()
       ->transform(CLI::AsSizeValue(false));
   command->add_option("--cpusvn", a->cpusvn, "Security version, hexadecimal, one byte for each component");
-  command->add_option("--section-of", a->section_of, "Share the keys of this machine (an EPC section for a VM)");
   command->add_option("--xfrm", a->xfrm, "XSAVE components that enclaves may use (default: the host's)");
+  command->callback([a, &status] { status = create_command(*a); });
+}
+
+void add_section(CLI::App& app, int& status) {
+  auto* command = app.add_subcommand(
+      "section", "Make an EPC section of a machine, for a virtual machine: same keys, EPC of its own");
+  auto a = std::make_shared<CreateArguments>();
+  command->add_option("MACHINE", a->section_of, "The machine of the host")->required();
+  command->add_option("PATH", a->path, "File to make, for QEMU's memory-backend-file; /dev/shm is fastest")->required();
+  command->add_option("--epc", a->epc_bytes, "Size of the EPC, e.g. 64M; the same on every host that the VM may run on")
+      ->required()
+      ->transform(CLI::AsSizeValue(false));
+  command->add_option("--xfrm", a->xfrm, "XSAVE components that enclaves may use (default: the machine's)");
   command->callback([a, &status] { status = create_command(*a); });
 }
 
@@ -55,6 +67,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   int status = 0;
   add_create(app, status);
+  add_section(app, status);
   add_info(app, status);
   add_removal(app, status, "reset", "Power-cycle a machine: empty its EPC, keep its keys", reset_command);
   add_removal(app, status, "destroy", "Remove a machine and its keys, for ever", destroy_command);

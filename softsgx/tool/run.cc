@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "softsgx/isa/machine_name.h"
 #include "softsgx/tool/elf_file.h"
 
 namespace softsgx::tool {
@@ -131,7 +132,8 @@ int parse(const std::vector<std::string>& arguments, RunArguments& a) {
                               "+offsets in ELRANGE, or symbols of the enclave's FILE), or in FILE:FUNCTION")
                    ->expected(1);
   app.add_flag("--patch-cpuid", a.patch_cpuid, "Show SGX in CPUID by patching the program, where CPUID cannot fault");
-  app.add_option("PATH", a.machine, "Machine file")->required();
+  app.add_option("PATH", a.machine, "Machine file; FILE@0xOFFSET; or auto, a virtual machine's EPC section")
+      ->required();
   app.add_option("PROGRAM", a.program, "Program and its arguments, after --")->required();
 
   // CLI11 reads vectors from the back. `--single-step`'s value is optional, so only `=` may give it one.
@@ -171,18 +173,14 @@ int run_command(const std::vector<std::string>& arguments) {
     if (!w) return complain(kUsage, error);
     window = *w;
   }
-  std::error_code code;
-  const auto machine = std::filesystem::absolute(a.machine, code);
-  if (!std::filesystem::exists(machine, code)) {
-    return complain(kUsage,
-                    fmt::format("no machine {}; make one with: softsgx create {} --epc 256M", a.machine, a.machine));
-  }
+  const std::string machine = resolve_machine_name(a.machine, error);
+  if (machine.empty()) return complain(kUsage, error);
   const auto library = preload_library(error);
   if (!library) return complain(kCannotRun, error);
 
   const std::string program = find_program(a.program.front());
   set("LD_PRELOAD", preload_list(program, *library));
-  set("SOFTSGX_MACHINE", machine.string());
+  set("SOFTSGX_MACHINE", machine);
   set("SOFTSGX_AEX_HZ", a.aex_hz ? std::to_string(a.aex_hz) : "");
   set("SOFTSGX_SEED", std::to_string(a.seed));
   set("SOFTSGX_SINGLE_STEP", window);

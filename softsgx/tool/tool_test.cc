@@ -135,7 +135,7 @@ TEST_F(ToolTest, ResetEmptiesTheEpcAndKeepsTheKeys) {
 
 TEST_F(ToolTest, ASectionSharesThePlatform) {
   ASSERT_EQ(run("create " + file("a") + " --epc 1M").status, 0);
-  ASSERT_EQ(run("create " + file("vm") + " --epc 2M --section-of " + file("a")).status, 0);
+  ASSERT_EQ(run("section " + file("a") + " " + file("vm") + " --epc 2M").status, 0);
   const auto host = nlohmann::json::parse(run("info --json " + file("a")).output);
   const auto vm = nlohmann::json::parse(run("info --json " + file("vm")).output);
   EXPECT_EQ(host["platform_id"], vm["platform_id"]);
