@@ -12,6 +12,7 @@
 #include <cstring>
 #include <memory>
 #include <random>
+#include <utility>
 
 #include "migration/abi.h"
 
@@ -39,17 +40,10 @@ std::span<const std::uint8_t> zeroes() {
 
 Device::Device(const Image& image, std::optional<std::uint64_t> base)
     : size_(image.config().elrange_size), arena_size_(arena_size_of(image.config())) {
-  fd_ = open("/dev/sgx_enclave", O_RDWR | O_CLOEXEC);
-  if (fd_ < 0) {
-    throw Error(Errc::kEpcLost, "/dev/sgx_enclave: " + errno_text() +
-                                    ": this machine has no SGX; on the software machine start with `softsgx run`");
-  }
+  open_device();
   try {
     reserve(base);
-    create(image);
-    image.for_each_run([&](const PageRun& run) { add(run); });
-    init(image);
-    map(image);
+    build(image);
   } catch (...) {
     if (base_ != 0) munmap(reinterpret_cast<void*>(base_), size_ + arena_size_);
     close(fd_);
@@ -57,9 +51,36 @@ Device::Device(const Image& image, std::optional<std::uint64_t> base)
   }
 }
 
+void Device::open_device() {
+  fd_ = open("/dev/sgx_enclave", O_RDWR | O_CLOEXEC);
+  if (fd_ < 0) {
+    throw Error(Errc::kEpcLost, "/dev/sgx_enclave: " + errno_text() +
+                                    ": this machine has no SGX; on the software machine start with `softsgx run`");
+  }
+}
+
+void Device::build(const Image& image) {
+  create(image);
+  image.for_each_run([&](const PageRun& run) { add(run); });
+  init(image);
+  map(image);
+}
+
+void Device::rebuild(const Image& image) {
+  // In one step, so that nobody else's mmap can come in between. The driver lets the old enclave go with its last
+  // mapping and its descriptor.
+  if (mmap(reinterpret_cast<void*>(base_), size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+           -1, 0) == MAP_FAILED) {
+    throw Error(Errc::kWrongBase, "cannot clear the enclave's address range: " + errno_text());
+  }
+  if (fd_ >= 0) close(std::exchange(fd_, -1));
+  open_device();
+  build(image);
+}
+
 Device::~Device() {
   munmap(reinterpret_cast<void*>(base_), size_ + arena_size_);
-  close(fd_);
+  if (fd_ >= 0) close(fd_);
 }
 
 // ELRANGE must be aligned to its size, and the arena lies right behind it.

@@ -19,10 +19,17 @@ class Device {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
+  // Another enclave from the same image at the same address, in place of this one, whose memory is gone or given up.
+  // The arena and its contents stay: host threads may be using them. No thread may be inside. After an Error nothing is
+  // there but the reservation, and it may be tried again.
+  void rebuild(const Image& image);
+
   [[nodiscard]] std::uint64_t base() const noexcept { return base_; }
   [[nodiscard]] std::uint8_t* arena() const noexcept { return reinterpret_cast<std::uint8_t*>(base_ + size_); }
 
  private:
+  void open_device();
+  void build(const Image& image);
   void reserve(std::optional<std::uint64_t> base);
   void create(const Image& image) const;
   void add(const PageRun& run) const;

@@ -18,7 +18,7 @@ sealift_enclu:
         stmxcsr 8(%rsp)
         fnstcw  12(%rsp)
         movq    %rdi, (%rsp)
-        movq    0(%rdi), %rbx
+1:      movq    0(%rdi), %rbx
         movq    16(%rdi), %rsi
         movq    24(%rdi), %rdx
         movq    32(%rdi), %r8
@@ -42,8 +42,9 @@ sealift_aep:
         movq    (%rsp), %rdi
         call    sealift_at_aex
         movq    (%rsp), %rdi
-        testq   %rax, %rax
-        jne     8f
+        cmpq    $1, %rax
+        je      8f
+        ja      1b                      # into a rebuilt enclave, from the same frame
         movq    0(%rdi), %rbx
         leaq    sealift_aep(%rip), %rcx
         movl    $3, %eax                # ERESUME

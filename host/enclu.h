@@ -16,6 +16,12 @@ enum class StayEnd : std::uint64_t {
   kFault = 2,    // ENCLU itself faulted: no such enclave (any more), TCS busy, or CSSA = NSSA
 };
 
+enum class AfterAex : std::uint64_t {
+  kResume = 0,   // ERESUME
+  kAbandon = 1,  // leave the TCS interrupted for ever
+  kEnter = 2,    // EENTER: the enclave was rebuilt meanwhile, and in it this thread is parked at CSSA = 0
+};
+
 struct Exception {
   std::uint64_t pending;  // 1: a signal handler saw an exception of the enclave at our AEP
   std::uint64_t signal, trap, error, address;
@@ -34,7 +40,7 @@ static_assert(offsetof(Stay, end) == 40 && offsetof(Stay, exception) == 48);
 
 extern "C" {
 void sealift_enclu(Stay* stay);
-// At the AEP, in ordinary context. 0: ERESUME; 1: abandon.
+// At the AEP, in ordinary context. What to do next: AfterAex.
 std::uint64_t sealift_at_aex(Stay* stay);
 extern const char sealift_aep[], sealift_enclu_insn[], sealift_enclu_fault[];
 }

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "host/error.h"
 #include "host/signals.h"
@@ -67,7 +68,7 @@ Result<Reply> Instance::drive(std::uint32_t tcs, abi::Request request, std::uint
     const auto op = static_cast<abi::OcallOp>(reply->a);
     if (op == abi::OcallOp::kIdle) return reply;
     const Answer answer = answer_ocall(tcs, op, reply->b);
-    request = abi::Request::kOcallReturn;
+    request = abi::Request::kOcallAnswered;  // also if the enclave was rebuilt around this thread meanwhile
     a = answer.value;
     b = answer.bytes;
   }
@@ -192,7 +193,12 @@ Errc Instance::control(abi::ControlOp op, std::span<const std::byte> in, std::ve
   if (reply->reason != abi::Exit::kDone || reply->b > abi::kControlSlotBytes) return Errc::kCrashed;
   const auto* bytes = reinterpret_cast<const std::byte*>(device_->arena());
   out.assign(bytes, bytes + reply->b);
-  return static_cast<Errc>(reply->a);
+  const auto errc = static_cast<Errc>(reply->a);
+  if (op == abi::ControlOp::kCommitHeld && errc == Errc::kOk) {
+    committed_held_ = true;
+    entries_.may_vanish(true);
+  }
+  return errc;
 }
 
 Errc Instance::quiesce(std::chrono::milliseconds budget) {
@@ -216,7 +222,45 @@ Errc Instance::quiesce(std::chrono::milliseconds budget) {
   }
 }
 
+Errc Instance::settle(std::chrono::milliseconds budget) {
+  const auto deadline = std::chrono::steady_clock::now() + budget;
+  for (;;) {
+    const std::uint64_t seen = entries_.parked_count();
+    if (entries_.all_outside()) return Errc::kOk;
+    if (std::chrono::steady_clock::now() >= deadline) return Errc::kNotQuiescent;
+    entries_.wait_for_parking(seen);
+  }
+}
+
+Errc Instance::rebuild(const std::array<std::uint8_t, 16>& attempt, std::string& text) {
+  if (!committed_held_) {
+    text = "the enclave has not committed: it still runs, or is somewhere else";
+    return Errc::kNotReady;
+  }
+  try {
+    const std::lock_guard lock(control_mutex_);
+    futexes_held_ = futex_values();
+    device_->rebuild(image_);
+    entries_.rebuilt();
+  } catch (const Error& e) {
+    text = e.what();
+    return e.code();
+  }
+  rebuilt_ = true;
+  std::vector<std::byte> none;
+  const Errc e = control(abi::ControlOp::kRestore, as_bytes(attempt.data(), attempt.size()), none);
+  if (e != Errc::kOk) text = std::string("the enclave refuses to restore: ") + errc_name(e);
+  return e;
+}
+
 void Instance::resumed() {
+  if (std::exchange(rebuilt_, false)) {
+    committed_held_ = false;
+    entries_.may_vanish(false);
+    // The records brought the words back to what they were at the checkpoint, but threads in ocalls went on meanwhile:
+    // a wake-up that came then must not be lost.
+    renew_futexes(futexes_held_);
+  }
   bool adopting = false;
   {
     const std::lock_guard lock(mutex_);

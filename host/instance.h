@@ -52,6 +52,8 @@ class Instance final : public Enclave, public ControlPort {
   // ControlPort
   Errc control(abi::ControlOp op, std::span<const std::byte> in, std::vector<std::byte>& out) override;
   Errc quiesce(std::chrono::milliseconds budget) override;
+  Errc settle(std::chrono::milliseconds budget) override;
+  Errc rebuild(const std::array<std::uint8_t, 16>& attempt, std::string& text) override;
   void resumed() override;
   void destroyed() override;
   void abandoned(Errc why) override;
@@ -85,6 +87,9 @@ class Instance final : public Enclave, public ControlPort {
   [[nodiscard]] Answer futex_wait(const std::uint8_t* slot);
   void futex_wake(std::uint64_t word);
   void wake_all_futexes();
+  [[nodiscard]] std::vector<std::uint32_t> futex_values() const;
+  // Changes every word to one that no thread can have seen, and wakes all.
+  void renew_futexes(const std::vector<std::uint32_t>& values);
   [[nodiscard]] Answer clock(std::uint8_t* slot) const;
   [[nodiscard]] Answer syscall(std::uint8_t* slot) const;
   [[nodiscard]] Answer app_ocall(std::uint8_t* slot, std::uint64_t bytes);
@@ -97,6 +102,10 @@ class Instance final : public Enclave, public ControlPort {
   Entries entries_;
 
   std::mutex control_mutex_;  // the control slot, and one control operation at a time
+  // Of the link's thread for this enclave, as the calls that use them never overlap.
+  bool committed_held_ = false;              // kCommitHeld has succeeded: rebuild is what comes next
+  bool rebuilt_ = false;                     // and has been done, for the grant
+  std::vector<std::uint32_t> futexes_held_;  // as they were when it was rebuilt
 
   std::mutex mutex_;  // everything below
   std::condition_variable changed_;

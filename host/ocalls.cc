@@ -87,6 +87,22 @@ void Instance::wake_all_futexes() {
   for (std::uint64_t i = 0; i < abi::kFutexWords; ++i) futex_wake(i);
 }
 
+std::vector<std::uint32_t> Instance::futex_values() const {
+  std::vector<std::uint32_t> out(abi::kFutexWords);
+  for (std::uint64_t i = 0; i < abi::kFutexWords; ++i) {
+    out[i] = __atomic_load_n(futex_word(device_->arena(), config(), i), __ATOMIC_SEQ_CST);
+  }
+  return out;
+}
+
+// The words only ever grow: a thread that is about to wait expects at most what was there when it last ran.
+void Instance::renew_futexes(const std::vector<std::uint32_t>& values) {
+  for (std::uint64_t i = 0; i < abi::kFutexWords; ++i) {
+    __atomic_store_n(futex_word(device_->arena(), config(), i), values[i], __ATOMIC_SEQ_CST);
+    futex_wake(i);
+  }
+}
+
 Instance::Answer Instance::clock(std::uint8_t* slot) const {
   auto args = read_slot<abi::ClockArgs>(slot);
   timespec now{};

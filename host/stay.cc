@@ -13,6 +13,7 @@ namespace {
 struct Context {
   Entries* entries;
   std::uint32_t tcs;
+  std::uint64_t generation;  // of the enclave that this stay is in
 };
 
 // A kick that arrives between the check and ERESUME is lost, on silicon as here, so kicks are repeated.
@@ -33,7 +34,7 @@ Reply reply_from(const Stay& s) {
 
 }  // namespace
 
-void Entries::run(std::uint32_t tcs, Stay& stay) {
+bool Entries::run(std::uint32_t tcs, Stay& stay) {
   Slot& slot = slots_[tcs];
   const std::lock_guard exclusive(slot.entry);
   {
@@ -41,12 +42,37 @@ void Entries::run(std::uint32_t tcs, Stay& stay) {
     slot.thread = pthread_self();
     slot.inside = true;
   }
-  sealift_enclu(&stay);
+  // The gate closes first and all_outside() looks afterwards; here it is the other way round. So one sees the other.
+  const bool open = !gate_.quiescing();
+  if (open) sealift_enclu(&stay);
   {
     const std::lock_guard lock(slot.kick);
     slot.inside = false;
   }
   note_parking();
+  return open;
+}
+
+bool Entries::all_outside() {
+  for (Slot& slot : slots_) {
+    const std::lock_guard lock(slot.kick);
+    if (slot.inside && !slot.waiting) return false;
+  }
+  return true;
+}
+
+Errc Entries::wait_parked(Slot& slot) {
+  const auto set_waiting = [&](bool waiting) {
+    const std::lock_guard lock(slot.kick);
+    slot.waiting = waiting;
+  };
+  for (;;) {
+    set_waiting(true);
+    note_parking();
+    const Errc gone = gate_.wait_open();
+    set_waiting(false);
+    if (gone != Errc::kOk || !gate_.quiescing()) return gone;
+  }
 }
 
 void Entries::kick_all() {
@@ -72,8 +98,10 @@ std::uint64_t Entries::wait_for_parking(std::uint64_t seen) {
 Result<Reply> Entries::reply_of(std::uint32_t tcs, const Stay& stay) {
   if (stay.end == StayEnd::kExit) return reply_from(stay);
   if (stay.end == StayEnd::kFault && gate_.gone() == Errc::kOk) {
+    if (may_vanish_) return Errc::kEpcLost;
     gate_.end(Errc::kEpcLost, "the enclave's memory is gone (TCS " + std::to_string(tcs) +
-                                  "): the machine was suspended, or migrated without Sealift");
+                                  "): the machine was suspended, or migrated without Sealift: open the enclave again");
+    kick_all();  // whoever is still inside learns of it, too
   }
   return gate_.gone() == Errc::kOk ? Errc::kCrashed : gate_.gone();
 }
@@ -81,9 +109,9 @@ Result<Reply> Entries::reply_of(std::uint32_t tcs, const Stay& stay) {
 Result<Reply> Entries::stay(std::uint32_t tcs, abi::Request request, std::uint64_t a, std::uint64_t b) {
   for (;;) {
     if (const Errc gone = gate_.wait_open(); gone != Errc::kOk) return gone;
-    Context context{this, tcs};
+    Context context{this, tcs, generation_.load()};
     Stay stay{tcs_address(tcs), static_cast<std::uint64_t>(request), a, b, 0, StayEnd::kExit, {}, 0, &context};
-    run(tcs, stay);
+    if (!run(tcs, stay)) continue;
     const Result<Reply> reply = reply_of(tcs, stay);
     if (!reply) return reply.error();
     if (reply->reason == abi::Exit::kCrash) {
@@ -98,7 +126,7 @@ Result<Reply> Entries::stay(std::uint32_t tcs, abi::Request request, std::uint64
 }
 
 Result<Reply> Entries::control(abi::ControlOp op, std::uint64_t bytes) {
-  Context context{this, abi::kControlTcs};
+  Context context{this, abi::kControlTcs, generation_.load()};
   Stay stay{tcs_address(abi::kControlTcs),
             static_cast<std::uint64_t>(abi::Request::kControl),
             static_cast<std::uint64_t>(op),
@@ -112,37 +140,40 @@ Result<Reply> Entries::control(abi::ControlOp op, std::uint64_t bytes) {
   return reply_of(abi::kControlTcs, stay);
 }
 
-std::uint64_t Entries::at_aex(std::uint32_t tcs, Stay& stay) {
+AfterAex Entries::at_aex(std::uint32_t tcs, std::uint64_t& generation, Stay& stay) {
   if (stay.nested != 0) {
-    if (stay.exception.pending == 0) return 0;
+    if (stay.exception.pending == 0) return AfterAex::kResume;
     gate_.end(Errc::kCrashed, "the enclave's exception handler raised an exception: it cannot go on");
-    return 1;
+    return AfterAex::kAbandon;
   }
   bool handle = stay.exception.pending != 0;
   stay.exception.pending = 0;
   for (;;) {
-    if (gate_.gone() != Errc::kOk) return 1;
-    if (!handle && !gate_.quiescing()) return 0;
+    if (gate_.gone() != Errc::kOk) return AfterAex::kAbandon;
+    if (!handle && !gate_.quiescing()) return AfterAex::kResume;
     Stay nested{tcs_address(tcs), static_cast<std::uint64_t>(abi::Request::kHandle), 0, 0, 0, StayEnd::kExit, {}, 1,
                 stay.context};
     sealift_enclu(&nested);
     const Result<Reply> reply = reply_of(tcs, nested);
-    if (!reply) return 1;
-    if (reply->reason == abi::Exit::kResume) return 0;
+    if (!reply) return AfterAex::kAbandon;
+    if (reply->reason == abi::Exit::kResume) return AfterAex::kResume;
     if (reply->reason == abi::Exit::kCrash) {
       gate_.end(Errc::kCrashed, crash_line(*reply));
-      return 1;
+      return AfterAex::kAbandon;
     }
     // Parked, or still parked because the gate is closed: come back when it is open.
     handle = true;
-    note_parking();
-    if (gate_.wait_open() != Errc::kOk) return 1;
+    if (wait_parked(slots_[tcs]) != Errc::kOk) return AfterAex::kAbandon;
+    if (const std::uint64_t now = generation_.load(); now != generation) {
+      generation = now;
+      return AfterAex::kEnter;
+    }
   }
 }
 
 extern "C" std::uint64_t sealift_at_aex(Stay* stay) {
-  const auto* context = static_cast<const Context*>(stay->context);
-  return context->entries->at_aex(context->tcs, *stay);
+  auto* context = static_cast<Context*>(stay->context);
+  return static_cast<std::uint64_t>(context->entries->at_aex(context->tcs, context->generation, *stay));
 }
 
 }  // namespace sealift::host

@@ -19,6 +19,7 @@
 namespace sealift::host {
 
 struct Stay;
+enum class AfterAex : std::uint64_t;
 
 // What the enclave left with. Register values are the enclave's word.
 struct Reply {
@@ -44,19 +45,32 @@ class Entries {
   std::uint64_t wait_for_parking(std::uint64_t seen);
   [[nodiscard]] std::uint64_t parked_count() const { return parked_.load(); }
 
-  // For sealift_at_aex.
-  std::uint64_t at_aex(std::uint32_t tcs, Stay& stay);
+  // With our gate closed: every host thread has left, or waits parked in its own frame, and none will go in before the
+  // gate opens. Only then does nothing depend on the enclave's memory: a thread that core counts as outside may still
+  // have to execute the last instructions of its exit, and what it brings would be lost with them.
+  [[nodiscard]] bool all_outside();
+  // The records are safe: the enclave's memory may go at any time, which is no end of it.
+  void may_vanish(bool may) { may_vanish_ = may; }
+  // Another enclave is at the same address now. Threads that wait parked will enter it from their own frames.
+  void rebuilt() { generation_.fetch_add(1); }
+
+  // For sealift_at_aex. `generation`: of the enclave that the stay is in.
+  AfterAex at_aex(std::uint32_t tcs, std::uint64_t& generation, Stay& stay);
 
  private:
   struct Slot {
     std::mutex entry;  // held for a whole stay
-    std::mutex kick;   // guards the two below: a thread is never signalled after it has left
+    std::mutex kick;   // guards the three below: a thread is never signalled after it has left
     pthread_t thread{};
     bool inside = false;
+    bool waiting = false;  // parked, outside, until the gate opens
   };
 
   [[nodiscard]] std::uint64_t tcs_address(std::uint32_t tcs) const { return base_ + tcs_offset(config_, tcs); }
-  void run(std::uint32_t tcs, Stay& stay);
+  // False: the gate was closed, and nothing was entered.
+  [[nodiscard]] bool run(std::uint32_t tcs, Stay& stay);
+  // Until the gate is open.
+  [[nodiscard]] Errc wait_parked(Slot& slot);
   [[nodiscard]] Result<Reply> reply_of(std::uint32_t tcs, const Stay& stay);
   void note_parking();
 
@@ -67,6 +81,8 @@ class Entries {
   std::mutex parking_mutex_;
   std::condition_variable parking_;
   std::atomic<std::uint64_t> parked_{0};
+  std::atomic<std::uint64_t> generation_{0};
+  std::atomic<bool> may_vanish_{false};
 };
 
 }  // namespace sealift::host

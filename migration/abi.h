@@ -17,6 +17,9 @@ enum class Request : std::uint64_t {
   kOcallReturn = 3,  // RSI = result, RDX = bytes of the marshalled result in this thread's slot
   kThreadStart = 4,  // first entry of a thread made inside
   kHandle = 5,       // at CSSA = 1 only: an AEX happened; handle the exception, park or un-park
+  // kOcallReturn by the host thread that made the ocall, in an instance that was restored around it (a VM's move): the
+  // answer is one, though the thread came with the checkpoint.
+  kOcallAnswered = 6,
 };
 
 // Why the enclave was left, in RDI at EEXIT. RSI, RDX and R8 carry the rest. All other registers are cleared.
@@ -73,6 +76,7 @@ enum class ControlOp : std::uint64_t {
   kGrant = 13,        // target: input sealed Grant; opens the gate
   kTicketAgain = 14,  // source, destroyed: output the sealed Ticket once more
   kPrecopyDump = 15,  // output: the next record of a pre-copy round, gate open (not offered yet: kBadRequest)
+  kCommitHeld = 16,   // source inside a VM, its records in guest memory: as kCommit, but without any Ready. No input
 };
 
 enum class GateState : std::uint32_t { kOpen = 1, kQuiescing = 2, kRestoring = 3, kDestroyed = 4, kUnborn = 0 };

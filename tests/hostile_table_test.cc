@@ -26,6 +26,7 @@ Errc refusal(ThreadState state, std::uint64_t request, GateState gate) {
       needed = ThreadState::kFree;
       break;
     case static_cast<std::uint64_t>(Request::kOcallReturn):
+    case static_cast<std::uint64_t>(Request::kOcallAnswered):
       needed = ThreadState::kInOcall;
       break;
     case static_cast<std::uint64_t>(Request::kThreadStart):

@@ -10,11 +10,17 @@
 //   target: (kRestore, by the host runtime itself before it registers) kAgentHello, kAgentConfirm, kInstallKey, kRecord
 //   …, kReady, kGrant, then `resumed`
 //           and any time before kGrant succeeds: `abandoned`
+//   in a VM, where one port is both: kAgentHello, kAgentConfirm, quiesce, settle, kDump …, kCommitHeld; then, wherever
+//   the VM runs by then: rebuild, and the target's order from kAgentHello to `resumed`. kCommitHeld until `resumed`,
+//   the enclave's memory may vanish; a rebuild that failed, or whose instance vanished too, may be repeated.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "migration/abi.h"
@@ -34,6 +40,17 @@ class ControlPort {
   // Brings the enclave to a quiescent point: kQuiesce again and again, kicking running threads in between, until none
   // runs. kNotQuiescent when `budget` is over first; the gate is then still closed, and kCancel is what comes next.
   [[nodiscard]] virtual Errc quiesce(std::chrono::milliseconds budget) = 0;
+
+  // After quiesce: waits until nothing depends on the enclave's memory any more: every host thread has left it, or
+  // waits parked. kNotQuiescent when `budget` is over first.
+  [[nodiscard]] virtual Errc settle(std::chrono::milliseconds /*budget*/) { return Errc::kBadRequest; }
+
+  // After kCommitHeld: builds the enclave again, at the same addresses, and latches the role *restore* for `attempt`.
+  // This process's threads stay where they are. `text`: one line for a person, unless kOk.
+  [[nodiscard]] virtual Errc rebuild(const std::array<std::uint8_t, 16>& /*attempt*/, std::string& text) {
+    text = "this program cannot rebuild its enclave";
+    return Errc::kBadRequest;
+  }
 
   // The gate is open again, after kCancel (source) or kGrant (target): let the host threads that wait for it go on.
   virtual void resumed() = 0;

@@ -170,6 +170,22 @@ Errc Peer::quiesce(std::uint32_t milliseconds) {
   return request(Op::kQuiesce, wire::encode(milliseconds), out);
 }
 
+Errc Peer::settle(std::uint32_t milliseconds) {
+  Bytes out;
+  return request(Op::kSettle, wire::encode(milliseconds), out);
+}
+
+Errc Peer::rebuild(const agent::Attempt& attempt) {
+  Bytes out;
+  return request(Op::kRebuild, wire::encode(attempt), out);
+}
+
+std::string Peer::report() {
+  Bytes out;
+  EXPECT_EQ(request(Op::kReport, {}, out), Errc::kOk);
+  return {out.begin(), out.end()};
+}
+
 abi::Status Peer::status() {
   Bytes out;
   EXPECT_EQ(control(abi::ControlOp::kStatus, {}, out), Errc::kOk);

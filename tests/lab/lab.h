@@ -49,6 +49,8 @@ struct LabMachine {
   LabMachine& operator=(const LabMachine&) = delete;
   // A new agent instance, as after a restart or as a clone.
   void new_agent();
+  // Every enclave on it is gone, as in a guest that has moved, or was suspended; the machine's keys stay.
+  void lose_epc() { cpu->machine().power_cycle(); }
 
   std::string directory, path;
   std::uint8_t identity;
@@ -74,6 +76,9 @@ class Peer {
   Errc control(abi::ControlOp op, const Bytes& in, Bytes& out);
   Errc control(abi::ControlOp op, const Bytes& in = {});
   Errc quiesce(std::uint32_t milliseconds = 10'000);
+  Errc settle(std::uint32_t milliseconds = 10'000);
+  Errc rebuild(const agent::Attempt& attempt);  // `error` has the text
+  std::string report();
   abi::Status status();
   void close();  // removes the enclave; the process stays
 
@@ -130,6 +135,16 @@ class Peer {
     const typename Ecall<Id, R(Args...)>::Arguments arguments(std::forward<Given>(given)...);
     Bytes out;
     const Errc e = request(Op::kCall, wire::encode(std::tuple(Id, wire::encode(arguments))), out);
+    if (e != Errc::kOk) return e;
+    ValueOf<R> result{};
+    if (!wire::decode(out, result)) return Errc::kMalformedCall;
+    return result;
+  }
+  // Of the oldest call_async, waited for.
+  template <std::uint32_t Id, typename R, typename... Args>
+  Result<ValueOf<R>> collect(const Ecall<Id, R(Args...)>&) {
+    Bytes out;
+    const Errc e = request(Op::kCollect, {}, out);
     if (e != Errc::kOk) return e;
     ValueOf<R> result{};
     if (!wire::decode(out, result)) return Errc::kMalformedCall;

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <deque>
+#include <future>
 #include <thread>
 #include <vector>
 
@@ -92,6 +94,15 @@ class Peer {
         return poke(in, instance_->base());
       case Op::kDriver:
         return driver(in, out);
+      case Op::kSettle:
+        return settle(in);
+      case Op::kRebuild:
+        return rebuild(in, out);
+      case Op::kCollect:
+        return collect(out);
+      case Op::kReport:
+        out = report();
+        return Errc::kOk;
       case Op::kMeasureDump:
         return measure_dump(*instance_, in, out);
       case Op::kMeasureFeed:
@@ -111,7 +122,6 @@ class Peer {
   Errc close() {
     // Detached callers leave on their own once the gate has ended; they hold the instance until then.
     if (instance_) instance_->destroyed();
-    for (std::thread& t : callers_) t.join();
     callers_.clear();
     hammer_.reset();
     instance_.reset();
@@ -160,11 +170,31 @@ class Peer {
     Bytes body;
     if (!in.get(id) || !in.get(body)) return Errc::kBadMessage;
     if (!async) return instance_->raw_call(id, body, out);
-    callers_.emplace_back([this, id, body] {
-      Bytes ignored;
-      [[maybe_unused]] const Errc dropped = instance_->raw_call(id, body, ignored);
-    });
+    callers_.push_back(std::async(std::launch::async, [this, id, body] {
+      Bytes result;
+      const Errc e = instance_->raw_call(id, body, result);
+      return std::pair(e, result);
+    }));
     return Errc::kOk;
+  }
+  Errc collect(Bytes& out) {
+    if (callers_.empty()) return Errc::kNoThread;
+    auto [e, result] = callers_.front().get();
+    callers_.pop_front();
+    out = std::move(result);
+    return e;
+  }
+  Errc settle(wire::Reader& in) {
+    std::uint32_t ms = 0;
+    return in.get(ms) ? instance_->settle(std::chrono::milliseconds(ms)) : Errc::kBadMessage;
+  }
+  Errc rebuild(wire::Reader& in, Bytes& out) {
+    std::array<std::uint8_t, 16> attempt{};
+    if (!in.get(attempt)) return Errc::kBadMessage;
+    std::string text;
+    const Errc e = instance_->rebuild(attempt, text);
+    out.assign(text.begin(), text.end());
+    return e;
   }
 
   Errc enclu(wire::Reader& in, Bytes& out) {
@@ -274,7 +304,7 @@ class Peer {
   }
 
   std::unique_ptr<host::Instance> instance_;
-  std::vector<std::thread> callers_;
+  std::deque<std::future<std::pair<Errc, Bytes>>> callers_;
   std::unique_ptr<Hammer> hammer_;
 };
 

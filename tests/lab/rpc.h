@@ -26,7 +26,7 @@ enum class Op : std::uint8_t {
   kResumed = 6,
   kDestroyed = 7,
   kCall = 8,          // u32 id, bytes -> bytes: an ecall, waited for
-  kCallAsync = 9,     // the same on a thread of its own; its result is dropped
+  kCallAsync = 9,     // the same on a thread of its own; kCollect has its result
   kEnclu = 10,        // EncluArgs -> EncluResult: one ENCLU, as a hostile host may
   kHammer = 11,       // u64 arena offset, u8 mask: a thread flips these bits there again and again; mask 0: stops it
   kClose = 12,        // removes the enclave
@@ -37,6 +37,10 @@ enum class Op : std::uint8_t {
   kPeekArena = 17,    // u64 arena offset, u64 length -> bytes
   kPoison = 18,       // u64 offset, bytes: what EADD put into a page that is not measured
   kDriver = 19,       // u32 ioctl (DriverOp), u64 offset, u64 length, u64 value -> u64 errno, u64 bytes done
+  kSettle = 20,       // u32 milliseconds
+  kRebuild = 21,      // array<u8, 16> attempt; through the runtime, in place
+  kCollect = 22,      // the result of the oldest kCallAsync, waited for -> bytes
+  kReport = 23,       // -> string: why the enclave ended
   kMeasureDump = 32,  // measure.h
   kMeasureFeed = 33,
   kMeasureCall = 34,

@@ -148,6 +148,8 @@ Errc dispatch(ControlOp op, ControlIo& io) noexcept {
       return cancel();
     case ControlOp::kCommit:
       return commit(io);
+    case ControlOp::kCommitHeld:
+      return commit_held(io);
     case ControlOp::kInstallKey:
       return install_key(io);
     case ControlOp::kReady:

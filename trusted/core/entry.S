@@ -53,8 +53,16 @@ sealift_entry:
         je      2f
         cmpq    $REQUEST_THREAD_START, %rdi
         je      3f
+        cmpq    $REQUEST_OCALL_ANSWERED, %rdi
+        je      5f
         movl    $ERRC_BAD_REQUEST, %esi
         jmp     refuse
+# The host says whether its answer is one. An answer is the host's word in any case; and of a thread that is InOcall no
+# checkpoint contains this flag (format.md), so it may be written before Running is published.
+5:      cmpl    $STATE_INOCALL, %eax
+        jne     2f
+        movl    $0, %gs:TB_MIGRATED
+        jmp     2f
 1:      movl    $STATE_FREE, %ebx
         jmp     4f
 2:      movl    $STATE_INOCALL, %ebx

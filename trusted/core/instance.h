@@ -90,6 +90,7 @@ struct ControlIo {
 [[nodiscard]] Errc agent_hello(ControlIo& io) noexcept;
 [[nodiscard]] Errc agent_confirm(ControlIo& io) noexcept;
 [[nodiscard]] Errc commit(ControlIo& io) noexcept;
+[[nodiscard]] Errc commit_held(ControlIo& io) noexcept;
 [[nodiscard]] Errc ticket_again(ControlIo& io) noexcept;
 [[nodiscard]] Errc install_key(ControlIo& io) noexcept;
 [[nodiscard]] Errc ready(ControlIo& io) noexcept;

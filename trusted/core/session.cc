@@ -251,16 +251,17 @@ Errc agent_confirm(ControlIo& io) noexcept {
   return source ? send_prepare(io) : send_key_request(io);
 }
 
-Errc commit(ControlIo& io) noexcept {
+namespace {
+
+// The stream is complete and this instance has not committed yet.
+bool may_commit() noexcept {
+  return gate() == abi::GateState::kQuiescing && instance().dump.done && instance().has_key &&
+         instance().session.step == SessionStep::kConfirmed;
+}
+
+// Self-destroy first; only then does the ticket exist.
+Errc destroy_and_seal_ticket(ControlIo& io) noexcept {
   Instance& me = instance();
-  if (me.has_ticket) return ticket_again(io);
-  if (gate() != abi::GateState::kQuiescing || !me.dump.done) return Errc::kNotReady;
-  messages::Ready ready;
-  const Errc opened = open(SealedKind::kReady, io, ready);
-  if (opened != Errc::kOk) return opened;
-  if (!equal_ct(ready.attempt, me.attempt, sizeof ready.attempt)) return Errc::kWrongAttempt;
-  if (!equal_ct(ready.digest, me.digest, sizeof ready.digest)) return Errc::kBadDigest;
-  // Self-destroy first; only then does the ticket exist.
   if (!gate_move(abi::GateState::kQuiescing, abi::GateState::kDestroyed)) return Errc::kNotReady;
   wipe(&me.key, sizeof me.key);
   me.has_key = false;
@@ -272,6 +273,30 @@ Errc commit(ControlIo& io) noexcept {
   seal(SealedKind::kTicket, ticket, me.ticket);
   me.has_ticket = true;
   return ticket_again(io);
+}
+
+}  // namespace
+
+Errc commit(ControlIo& io) noexcept {
+  Instance& me = instance();
+  if (me.has_ticket) return ticket_again(io);
+  if (!may_commit()) return Errc::kNotReady;
+  messages::Ready ready;
+  const Errc opened = open(SealedKind::kReady, io, ready);
+  if (opened != Errc::kOk) return opened;
+  if (!equal_ct(ready.attempt, me.attempt, sizeof ready.attempt)) return Errc::kWrongAttempt;
+  if (!equal_ct(ready.digest, me.digest, sizeof ready.digest)) return Errc::kBadDigest;
+  return destroy_and_seal_ticket(io);
+}
+
+// Inside a VM the target does not exist before the switchover, so nobody can have shown a digest yet (design §7). Ready
+// protects from losing the enclave to a stream that nobody can restore (S7), and from nothing else: that this instance
+// never runs again, that there is one ticket, for this digest, and whom it is granted to are all as after kCommit. So
+// whether it is inside a VM need not be known in here: a host that lies can only lose the enclave, as any host can.
+Errc commit_held(ControlIo& io) noexcept {
+  if (instance().has_ticket) return ticket_again(io);
+  if (io.in_len != 0) return Errc::kBadSize;
+  return may_commit() ? destroy_and_seal_ticket(io) : Errc::kNotReady;
 }
 
 Errc ticket_again(ControlIo& io) noexcept {

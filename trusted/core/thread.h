@@ -63,6 +63,7 @@ static_assert(REQUEST_CALL == static_cast<int>(abi::Request::kCall));
 static_assert(REQUEST_OCALL_RETURN == static_cast<int>(abi::Request::kOcallReturn));
 static_assert(REQUEST_THREAD_START == static_cast<int>(abi::Request::kThreadStart));
 static_assert(REQUEST_HANDLE == static_cast<int>(abi::Request::kHandle));
+static_assert(REQUEST_OCALL_ANSWERED == static_cast<int>(abi::Request::kOcallAnswered));
 static_assert(EXIT_DONE == static_cast<int>(abi::Exit::kDone) && EXIT_OCALL == static_cast<int>(abi::Exit::kOcall));
 static_assert(EXIT_REFUSED == static_cast<int>(abi::Exit::kRefused));
 static_assert(EXIT_THREAD_EXIT == static_cast<int>(abi::Exit::kThreadExit));
