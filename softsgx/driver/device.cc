@@ -138,6 +138,10 @@ void Devices::after_close() {
   sweep();
 }
 
+void Devices::release_unused() {
+  for (std::size_t i = 0; i < count_.load(std::memory_order_acquire); ++i) slots_[i].enclave->release_if_unused();
+}
+
 void Devices::before_fork() {
   lock_.lock();
   for (std::size_t i = 0; i < count_.load(); ++i) slots_[i].enclave->lock_for_fork();

@@ -46,6 +46,8 @@ class Devices final : public Platform, private AddressSpace {
     for_each_touching(range, [&](Enclave&) { any = true; });
     return any;
   }
+  // After unmappings: gives back the EPC of enclaves that nothing refers to any more.
+  void release_unused();
   // fork: no lock must be held by a thread that the child does not have.
   void before_fork();
   void after_fork();

@@ -106,6 +106,7 @@ class Enclave {
   long remove_page(std::uint64_t page);
   void track();
   void forget() noexcept;
+  void drop() noexcept;
   // mapping.cc
   [[nodiscard]] Range elrange() const noexcept { return {base_, base_ + size_}; }
   long install(const Range& range) noexcept;

@@ -24,7 +24,10 @@ FaultAnswer Enclave::page_fault(std::uint64_t address, std::uint32_t access) noe
   const std::uint64_t i = table_.page_of(address);
   const EpcIndex epc = table_.page(i);
   // The page tables still name the page; its EPCM entry is not valid any more.
-  if (lost()) return epc == kNotEpc ? FaultAnswer::kBus : FaultAnswer::kEpcm;
+  if (lost()) {
+    drop();
+    return epc == kNotEpc ? FaultAnswer::kBus : FaultAnswer::kEpcm;
+  }
   // The new page is pending: the access comes again, and is then refused by the EPCM until EACCEPT.
   if (epc == kNotEpc) return initialized_ && augment(address) ? FaultAnswer::kRetry : FaultAnswer::kBus;
   if ((table_.max_prot(i) & vma->prot) != vma->prot) return FaultAnswer::kBus;

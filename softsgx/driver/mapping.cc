@@ -137,7 +137,11 @@ long Enclave::install(const Range& range) noexcept {
 void Enclave::drop_if_lost() noexcept {
   if (!lost()) return;
   Locked locked(*this);
-  if (!lost() || dropped_) return;
+  if (lost()) drop();
+}
+
+void Enclave::drop() noexcept {
+  if (dropped_) return;
   install(hull());
   dropped_ = true;
 }

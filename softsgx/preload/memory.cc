@@ -105,8 +105,13 @@ long do_mmap(std::uint64_t address, std::uint64_t length, int prot, int flags, i
 }
 
 long do_munmap(std::uint64_t address, std::uint64_t length) {
+  const Range range{address, address + page_up(length)};
+  if (!active() || (address & kPageMask) || !g_devices->touches(range)) return raw::call(SYS_munmap, address, length);
+  // In this order: once the kernel has unmapped the range, another thread may map an enclave there. EPC is given back
+  // last, when no mapping shows it any more.
+  g_devices->for_each_touching(range, [&](Enclave& e) { e.unmapped(range); });
   const long r = raw::call(SYS_munmap, address, length);
-  if (r == 0 && active()) forget({address, address + page_up(length)});
+  g_devices->release_unused();
   return r;
 }
 

@@ -126,8 +126,7 @@ bool TestEnclave::create() {
     reserved_at_ = reinterpret_cast<std::uint64_t>(at);
     base_ = (reserved_at_ + options_.size - 1) & ~(options_.size - 1);
   }
-  static sgx::Secs secs;
-  secs = {};
+  sgx::Secs secs{};
   secs.size = options_.size;
   secs.baseaddr = base_;
   secs.ssaframesize = 1;
