@@ -21,6 +21,9 @@ void add_cancel(CLI::App& app, Context& context);
 void add_resume(CLI::App& app, Context& context);
 void add_status(CLI::App& app, Context& context);
 
+// vm.cc
+void add_vm(CLI::App& app, Context& context);
+
 // completion.cc
 void add_completion(CLI::App& app, Context& context);
 

@@ -64,6 +64,7 @@ int main(int argc, char** argv) {
   cli::add_cancel(app, context);
   cli::add_resume(app, context);
   cli::add_status(app, context);
+  cli::add_vm(app, context);
   cli::add_completion(app, context);
   try {
     app.parse(argc, argv);

@@ -34,6 +34,7 @@ void Daemon::cli_message(const std::shared_ptr<Connection>& from, const wire::En
     case wire::Envelope::kResumeRequest:
       return cli_resume(from, message.id(), message.resume_request().id());
     default:
+      if (vms_.cli_message(from, message)) return;
       return from->reply(message.id(), make_failure(wire::Failure::BAD_REQUEST, "not a command", "", ""));
   }
 }

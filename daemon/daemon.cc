@@ -47,7 +47,8 @@ Daemon::Daemon(asio::io_context& io, Options options)
       agent_(io, options_),
       local_acceptor_(listen_unix(io, options_.socket)),
       progress_timer_(io),
-      settle_timer_(io) {
+      settle_timer_(io),
+      vms_({io, options_, [this](const HostPort& where) { return peer_for(where); }, nullptr}) {
   if (options_.listen.empty()) return;
   const auto where = parse_host_port(options_.listen);
   if (!where) throw std::invalid_argument("not HOST:PORT: " + options_.listen);
@@ -76,6 +77,7 @@ void Daemon::start() {
   accept_local();
   if (peer_acceptor_) accept_peer();
   recover();
+  vms_.start();
   settle_timer_.expires_after(options_.timeouts.settle);
   settle_timer_.async_wait([this](const std::error_code& error) {
     if (error) return;
@@ -101,6 +103,7 @@ void Daemon::stop() {
   settle_timer_.cancel();
   for (const auto& migration : incoming_history_) migration->shut_down();
   for (const auto& [token, migration] : incoming_) migration->shut_down();
+  vms_.stop();
   agent_.stop();
   for (const auto& connection : locals_) connection->close("the daemon ends");
   for (const auto& [key, session] : sessions_) session->close("the daemon ends");
@@ -326,6 +329,10 @@ void Daemon::incoming_finished(const std::string& token) {
 
 bool Daemon::runs_here(const wire::Attach& attach) {
   return registry_.running(attach.lineage(), attach.epoch() + 1) != nullptr;
+}
+
+void Daemon::vm_message(const std::shared_ptr<PeerSession>& from, const wire::Envelope& message) {
+  vms_.peer_message(from, message);
 }
 
 void Daemon::session_ended(PeerSession* session) {

@@ -21,6 +21,7 @@
 #include "daemon/outgoing.h"
 #include "daemon/peer.h"
 #include "daemon/registry.h"
+#include "daemon/vm_service.h"
 
 namespace sealift::daemon {
 
@@ -75,6 +76,7 @@ class Daemon : private PeerSession::Host, private OutgoingMigration::Host {
   std::shared_ptr<IncomingMigration> find_incoming(const std::string& attempt) override;
   bool runs_here(const wire::Attach& attach) override;
   bool settling() const override { return settling_; }
+  void vm_message(const std::shared_ptr<PeerSession>& from, const wire::Envelope& message) override;
   void session_ended(PeerSession* session) override;
   // OutgoingMigration::Host
   std::shared_ptr<IncomingMigration> new_local(const wire::Incoming& incoming) override;
@@ -105,6 +107,7 @@ class Daemon : private PeerSession::Host, private OutgoingMigration::Host {
   std::vector<std::shared_ptr<OutgoingMigration>> outgoing_;
   std::deque<std::shared_ptr<OutgoingMigration>> outgoing_history_;
   std::map<const OutgoingMigration*, std::vector<Watch>> watches_;
+  VmService vms_;
 };
 
 }  // namespace sealift::daemon

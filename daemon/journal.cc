@@ -39,8 +39,7 @@ std::filesystem::path spool_path(const std::filesystem::path& spool_dir, const s
   return spool_dir / (hex(attempt) + ".stream");
 }
 
-void write_journal(const std::filesystem::path& path, const wire::Journal& journal) {
-  const std::string bytes = journal.SerializeAsString();
+void replace_file(const std::filesystem::path& path, const std::string& bytes) {
   const std::filesystem::path draft = path.string() + ".new";
   const int fd = ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) fail(draft);
@@ -49,6 +48,10 @@ void write_journal(const std::filesystem::path& path, const wire::Journal& journ
   ::close(fd);
   if (!written) throw std::system_error(error, std::generic_category(), draft.string());
   std::filesystem::rename(draft, path);
+}
+
+void write_journal(const std::filesystem::path& path, const wire::Journal& journal) {
+  replace_file(path, journal.SerializeAsString());
 }
 
 std::vector<wire::Journal> read_journals(const std::filesystem::path& state_dir) {

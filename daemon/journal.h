@@ -15,6 +15,7 @@ namespace sealift::daemon {
 
 // Whole or not at all. Not synced: it outlives this daemon, and need not outlive the machine, as the agent that holds
 // the ticket does not either. Throws std::system_error.
+void replace_file(const std::filesystem::path& path, const std::string& bytes);
 void write_journal(const std::filesystem::path& path, const wire::Journal& journal);
 // Every journal in the folder; files that are none are left alone.
 [[nodiscard]] std::vector<wire::Journal> read_journals(const std::filesystem::path& state_dir);

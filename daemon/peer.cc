@@ -1,6 +1,8 @@
 #include "daemon/peer.h"
 
+#include <arpa/inet.h>
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
 
 #include <utility>
 
@@ -123,6 +125,12 @@ void Peer::on_message(wire::Envelope& message) {
     why.set_object(where_.str());
     return down(why);
   }
+  if (message.has_vm_event()) {
+    for (const auto& [user, known] : std::map(users_)) {
+      if (!known.empty() && known == message.vm_event().move()) return user->peer_vm_event(message.vm_event());
+    }
+    return;
+  }
   const bool is_event = message.has_target_event();
   if (!is_event && !message.has_peer_records_taken()) return;
   const std::string& attempt = is_event ? message.target_event().attempt() : message.peer_records_taken().attempt();
@@ -174,6 +182,24 @@ void PeerSession::close(const std::string& why) {
   if (connection_) connection_->close(why);
 }
 
+void PeerSession::notify(wire::Envelope message) {
+  if (connection_) connection_->notify(std::move(message));
+}
+
+std::string PeerSession::local_address() const {
+  sockaddr_storage own{};
+  socklen_t size = sizeof(own);
+  char text[INET6_ADDRSTRLEN] = {};
+  if (!connection_ ||
+      ::getsockname(connection_->socket().native_handle(), reinterpret_cast<sockaddr*>(&own), &size) != 0) {
+    return "";
+  }
+  const void* address = own.ss_family == AF_INET6
+                            ? static_cast<const void*>(&reinterpret_cast<sockaddr_in6&>(own).sin6_addr)
+                            : &reinterpret_cast<sockaddr_in&>(own).sin_addr;
+  return ::inet_ntop(own.ss_family, address, text, sizeof(text)) == nullptr ? "" : text;
+}
+
 void PeerSession::on_up(const wire::Hello& hello) {
   if (hello.role() != wire::PEER_ROLE_DAEMON) return close("only daemons connect here");
   name_ = hello.name();
@@ -218,6 +244,9 @@ void PeerSession::on_message(wire::Envelope& message) {
     case wire::Envelope::kAttach:
       unanswered_.push_back(message.attach());
       return answer_attaches();
+    case wire::Envelope::kVmIncoming:
+    case wire::Envelope::kVmOrder:
+      return host_.vm_message(shared_from_this(), message);
     default:
       return close("not a message between daemons");
   }

@@ -28,6 +28,7 @@ class PeerUser {
   virtual void peer_gone(const wire::Failure& why) = 0;
   virtual void peer_event(const wire::TargetEvent& event) = 0;
   virtual void peer_taken(std::uint64_t count) = 0;
+  virtual void peer_vm_event(const wire::VmEvent&) {}  // of a VM's move, whose number is the attempt here
 };
 
 class Peer : private AgentClient::Watcher {
@@ -83,12 +84,16 @@ class PeerSession : public IncomingMigration::Owner, public std::enable_shared_f
     [[nodiscard]] virtual bool runs_here(const wire::Attach& attach) = 0;
     // Started so recently that processes of its earlier life may not have come back yet.
     [[nodiscard]] virtual bool settling() const = 0;
+    virtual void vm_message(const std::shared_ptr<PeerSession>& from, const wire::Envelope& message) = 0;
     virtual void session_ended(PeerSession* session) = 0;
   };
 
   static std::shared_ptr<PeerSession> start(Connection::Socket socket, const Options& options, AgentClient& agent,
                                             Host& host);
   void close(const std::string& why);
+  void notify(wire::Envelope message);
+  // This host's, as the source reaches it.
+  [[nodiscard]] std::string local_address() const;
   // Something registered, or the host has settled: answers what can now be answered.
   void answer_attaches();
 

@@ -1,0 +1,32 @@
+// Convergence: when pre-copy is near its end, so that the enclaves must begin to checkpoint.
+//
+// QEMU decides by itself when to pause the guest: as soon as what remains could be sent within the downtime limit. The
+// enclaves must stop before that, as late as possible. QEMU is asked every kPollEvery and may answer late (its monitor
+// shares a lock with the guest's CPUs), and pages of zeros go as fast as memory is read: so "near" is measured in time.
+//
+// Pure; the clock is handed in, in seconds from any origin.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace sealift::vm {
+
+class Convergence {
+ public:
+  static constexpr std::chrono::milliseconds kPollEvery{8};
+
+  // `remaining`: bytes of RAM to be sent; `passes`: QEMU's dirty-sync-count.
+  [[nodiscard]] bool near_end(double now, std::uint64_t remaining, std::uint64_t passes);
+
+ private:
+  static constexpr double kAheadSeconds = 0.12;       // some polls, one of them late
+  static constexpr std::uint64_t kLeast = 24u << 20;  // bytes; also of a VM that has hardly any
+
+  bool begun_ = false;
+  double last_ = 0;
+  std::uint64_t last_remaining_ = 0;
+  double fastest_ = 0;  // bytes a second
+};
+
+}  // namespace sealift::vm

@@ -1,0 +1,188 @@
+// Move's actions: what each asks of QEMU and of the guest.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "vm/driver.h"
+
+namespace sealift::vm {
+
+namespace {
+
+// At first QEMU may pause the guest for no longer than this; twice as long whenever it has not converged for a while.
+constexpr std::chrono::milliseconds kShortestDowntime{5};
+constexpr double kConvergeSeconds = 0.5;
+
+}  // namespace
+
+void Move::ask_source() {
+  SourceQemu::Callbacks callbacks;
+  const auto weak = weak_from_this();
+  callbacks.on_migration = [weak](const std::string& status) {
+    if (const auto self = weak.lock()) self->saw_status(status);
+  };
+  callbacks.on_stopped = [weak] {
+    if (const auto self = weak.lock()) self->stopped_at_ = seconds_now();
+  };
+  callbacks.on_lost = [weak](const std::string& why) {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->fail_with(MoveEvent::kMonitorLost,
+                    {Problem::Kind::kFailed, "lost the monitor of this VM's QEMU", self->name_ + " (" + why + ")", ""});
+  };
+  qemu_->open(std::move(callbacks), here([this](const Facts& facts, const std::optional<Problem>& problem) {
+                if (problem) return fail_with(MoveEvent::kRefused, *problem);
+                if (const auto refusal = cannot_leave(facts, name_)) return fail_with(MoveEvent::kRefused, *refusal);
+                facts_ = facts;
+                survey(facts);
+              }));
+}
+
+void Move::survey(const Facts& facts) {
+  if (options_.without_enclaves) return on(MoveEvent::kFit);
+  const std::string instead = "or move it with --without-enclaves: what enclaves it has are then lost";
+  if (facts.epc.empty()) {
+    return fail_with(MoveEvent::kRefused, {Problem::Kind::kRefused, "this VM's QEMU has no EPC device", name_,
+                                           "start it with one (docs/vm.md), " + instead});
+  }
+  if (guest_ == nullptr) {
+    return fail_with(MoveEvent::kRefused, {Problem::Kind::kRefused, "this VM was added without a channel to its broker",
+                                           name_, "add it with --guest-channel, " + instead});
+  }
+  guest_->survey(here([this, instead](const GuestSurvey& survey, const std::optional<Problem>& problem) {
+    if (problem) {
+      Problem told = *problem;
+      told.advice += (told.advice.empty() ? "" : ", ") + instead;
+      return fail_with(MoveEvent::kGuestFailed, std::move(told));
+    }
+    survey_ = survey;
+    on(MoveEvent::kFit);
+  }));
+}
+
+void Move::prepare() {
+  if (guest_ == nullptr) return on(MoveEvent::kPrepared);
+  guest_->prepare(target_.name(), here([this](const EnclaveReports& reports, const std::optional<Problem>& problem) {
+                    reports_ = reports;
+                    if (problem) return fail_with(MoveEvent::kGuestFailed, *problem);
+                    on(MoveEvent::kPrepared);
+                  }));
+}
+
+void Move::migrate() {
+  convergence_ = Convergence();
+  qemu_->migrate(uri_, options_, here([this](const QmpReply& reply) {
+                   if (!reply.ok()) return qemu_failed(reply.text);
+                   poll();
+                 }));
+}
+
+void Move::poll() {
+  poll_timer_.expires_after(Convergence::kPollEvery);
+  poll_timer_.async_wait([weak = weak_from_this()](const std::error_code& error) {
+    const auto self = weak.lock();
+    if (error || !self) return;
+    const MoveState state = self->machine_.state();
+    if (state < MoveState::kPrecopy || state > MoveState::kSwitch) return;
+    self->qemu_->poll([weak](const MigrationView& view) {
+      const auto again = weak.lock();
+      if (!again) return;
+      again->saw(view);
+      again->poll();
+    });
+  });
+}
+
+void Move::saw(const MigrationView& view) {
+  const MoveState state = machine_.state();
+  if (state < MoveState::kPrecopy || state > MoveState::kSwitch) return;
+  const bool moved = view.ram_transferred != qemu_view_.ram_transferred;
+  qemu_view_ = view;
+  if (moved && (state == MoveState::kPrecopy || state == MoveState::kConverge)) arm_timer();
+  saw_status(view.status);
+  const double now = seconds_now();
+  if (machine_.state() == MoveState::kPrecopy && convergence_.near_end(now, view.ram_remaining, view.passes)) {
+    return on(MoveEvent::kNearEnd);
+  }
+  const bool slow = machine_.state() == MoveState::kConverge && now - sped_at_ > kConvergeSeconds;
+  if (slow && downtime_ < options_.downtime_limit) {
+    sped_at_ = now;
+    downtime_ = std::min(downtime_ * 2, options_.downtime_limit);
+    qemu_->speed_up(options_, downtime_, [](const QmpReply&) {});
+  }
+}
+
+void Move::saw_status(const std::string& status) {
+  if (status == "completed") return on(MoveEvent::kCompleted);
+  if (status == "failed" || status == "cancelled") return qemu_failed(qemu_view_.error);
+  if (status != "pre-switchover") return;
+  if (machine_.state() == MoveState::kPrecopy || machine_.state() == MoveState::kCheckpoint) {
+    return fail_with(MoveEvent::kPaused, {Problem::Kind::kFailed, "QEMU paused the VM before its enclaves were ready",
+                                          name_, "try again, with a lower --bandwidth"});
+  }
+  on(MoveEvent::kPaused);
+}
+
+void Move::qemu_failed(const std::string& error) {
+  fail_with(MoveEvent::kQemuFailed,
+            {Problem::Kind::kFailed, "QEMU's migration failed", name_ + (error.empty() ? "" : " (" + error + ")"),
+             "see QEMU's logs on both hosts"});
+}
+
+void Move::hold() {
+  qemu_->hold([](const QmpReply&) {});
+}
+
+void Move::checkpoint() {
+  if (guest_ == nullptr) return on(MoveEvent::kCheckpointed);
+  const auto done = [this](const EnclaveReports& reports, const std::optional<Problem>& problem) {
+    reports_ = reports;
+    checkpoint_bytes_ = 0;
+    for (const EnclaveReport& report : reports) checkpoint_bytes_ += report.bytes;
+    if (problem) return fail_with(MoveEvent::kGuestFailed, *problem);
+    on(MoveEvent::kCheckpointed);
+  };
+  guest_->checkpoint(options_.force, here(done));
+}
+
+void Move::speed_up() {
+  downtime_ = std::min(kShortestDowntime, options_.downtime_limit);
+  qemu_->speed_up(options_, downtime_, here([this](const QmpReply& reply) {
+                    if (!reply.ok()) qemu_failed(reply.text);
+                  }));
+}
+
+void Move::proceed() {
+  if (stopped_at_ == 0) stopped_at_ = seconds_now();
+  qemu_->proceed(here([this](const QmpReply& reply) {
+    if (!reply.ok()) qemu_failed(reply.text);
+  }));
+}
+
+// QEMU's own figures are there once it has completed.
+void Move::last_look() {
+  qemu_->poll([weak = weak_from_this()](const MigrationView& view) {
+    if (const auto self = weak.lock()) self->qemu_view_ = view;
+  });
+}
+
+void Move::undo() {
+  qemu_->undo(here([this](SourceQemu::Undone how) {
+    if (how == SourceQemu::Undone::kRunning) return on(MoveEvent::kUndone);
+    problem_.reset();
+    fail_with(MoveEvent::kQemuGone, {Problem::Kind::kLost, "this VM's QEMU has ended", name_, "see its log"});
+  }));
+}
+
+void Move::stay() {
+  if (guest_ == nullptr) return on(MoveEvent::kStayed);
+  guest_->stay(here([this](const EnclaveReports& reports, const std::optional<Problem>& problem) {
+    reports_ = reports;
+    if (!problem) return on(MoveEvent::kStayed);
+    if (problem_) problem_->advice += (problem_->advice.empty() ? "" : "; ") + problem->what + ": " + problem->object;
+    on(MoveEvent::kGuestFailed);
+  }));
+}
+
+}  // namespace sealift::vm

@@ -1,0 +1,154 @@
+#include "vm/facts.h"
+
+#include <gtest/gtest.h>
+
+#include "vm/convergence.h"
+#include "vm/options.h"
+
+namespace sealift::vm {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t kMiB = 1u << 20;
+
+Facts some() {
+  Facts facts;
+  facts.run_state = "running";
+  facts.machine = "pc-q35-7.2-machine";
+  facts.cpu_type = "max-x86_64-cpu";
+  facts.cpu_vendor = "AuthenticAMD 15 107 1";
+  facts.features = {{7, 0, "EBX", 0x100}, {1, -1, "ECX", 0x3}};
+  facts.cpus = 2;
+  facts.ram_bytes = 512 * kMiB;
+  facts.epc = {{"epc", 0x100000000, 64 * kMiB}};
+  return facts;
+}
+
+std::string object_of(const std::optional<Problem>& problem) {
+  return problem ? problem->what + ": " + problem->object : "";
+}
+
+TEST(Facts, AlikeIsAlike) {
+  EXPECT_FALSE(unlike(some(), some(), 64 * kMiB));
+}
+
+TEST(Facts, WhatDiffersIsNamedWithBothValues) {
+  const auto differ = [](auto change) {
+    Facts there = some();
+    change(there);
+    return object_of(unlike(some(), there, 0));
+  };
+  EXPECT_EQ(differ([](Facts& f) { f.machine = "pc-i440fx-7.2-machine"; }),
+            "machine types differ: pc-q35-7.2-machine here, pc-i440fx-7.2-machine there");
+  EXPECT_EQ(differ([](Facts& f) { f.cpu_type = "qemu64-x86_64-cpu"; }),
+            "CPU models differ: max-x86_64-cpu here, qemu64-x86_64-cpu there");
+  EXPECT_EQ(differ([](Facts& f) { f.cpu_vendor = "GenuineIntel 6 143 8"; }),
+            "CPUs differ: AuthenticAMD 15 107 1 here, GenuineIntel 6 143 8 there");
+  EXPECT_EQ(differ([](Facts& f) { f.features[0].bits = 0x101; }),
+            "CPU features differ: leaf 7H.0 EBX: 00000100 here, 00000101 there");
+  EXPECT_EQ(differ([](Facts& f) { f.features.clear(); }),
+            "CPU features differ: leaf 7H.0 EBX: 00000100 here, 00000000 there");
+  EXPECT_EQ(differ([](Facts& f) { f.cpus = 4; }), "numbers of CPUs differ: 2 here, 4 there");
+  EXPECT_EQ(differ([](Facts& f) { f.ram_bytes = kMiB / 2; }), "sizes of RAM differ: 512 MiB here, 0.5 MiB there");
+  EXPECT_EQ(differ([](Facts& f) { f.epc.clear(); }), "numbers of EPC sections differ: 1 here, 0 there");
+  EXPECT_EQ(differ([](Facts& f) { f.epc[0].size = 32 * kMiB; }), "EPC sections differ: 64 MiB here, 32 MiB there");
+}
+
+TEST(Facts, TooLittleEpcIsToldWithBothNumbers) {
+  Facts there = some();
+  there.epc[0].size = 32 * kMiB;
+  EXPECT_EQ(object_of(unlike(some(), there, 48 * kMiB)),
+            "EPC on the target is too small: the VM's enclaves need 48 MiB, its section there has 32 MiB");
+}
+
+TEST(Facts, FindsSectionsOfSoftwareAndOfSilicon) {
+  const json devices = json::parse(R"([
+      {"type": "nvdimm", "data": {"memdev": "/objects/epc", "addr": 4294967296, "size": 67108864}},
+      {"type": "nvdimm", "data": {"memdev": "/objects/disk", "addr": 1, "size": 2}},
+      {"type": "dimm", "data": {}}, 7])");
+  EXPECT_EQ(epc_of(devices, json()), (std::vector<EpcSection>{{"epc", 0x100000000, 64 * kMiB}}));
+  const json sgx =
+      json::parse(R"({"sgx": true, "sections": [{"node": 0, "size": 1048576}, {"node": 1, "size": 2097152}]})");
+  EXPECT_EQ(epc_of(json::array(), sgx), (std::vector<EpcSection>{{"node0", 0, kMiB}, {"node1", 0, 2 * kMiB}}));
+  EXPECT_TRUE(epc_of(json("nonsense"), json(3)).empty());
+}
+
+TEST(Facts, OnlyARunningVmLeaves) {
+  Facts facts = some();
+  EXPECT_FALSE(cannot_leave(facts, "web"));
+  facts.run_state = "paused";
+  EXPECT_TRUE(cannot_leave(facts, "web"));
+  facts = some();
+  facts.migration = "active";
+  ASSERT_TRUE(cannot_leave(facts, "web"));
+  EXPECT_EQ(cannot_leave(facts, "web")->kind, Problem::Kind::kBusy);
+  facts.migration = "cancelled";
+  EXPECT_FALSE(cannot_leave(facts, "web"));
+}
+
+TEST(Facts, OnlyAWaitingQemuReceives) {
+  Facts facts = some();
+  EXPECT_TRUE(cannot_receive(facts, "web"));
+  facts.run_state = "inmigrate";
+  EXPECT_FALSE(cannot_receive(facts, "web"));
+  facts.migration = "active";
+  ASSERT_TRUE(cannot_receive(facts, "web"));
+  EXPECT_EQ(cannot_receive(facts, "web")->kind, Problem::Kind::kBusy);
+}
+
+TEST(Options, OddOnesAreRefused) {
+  EXPECT_FALSE(invalid(MoveOptions{}));
+  MoveOptions options;
+  options.compress = "lzma";
+  EXPECT_TRUE(invalid(options));
+  options = {};
+  options.bandwidth = 9;  // QEMU would take it for no limit
+  EXPECT_TRUE(invalid(options));
+  options = {};
+  options.downtime_limit = std::chrono::milliseconds(0);
+  EXPECT_TRUE(invalid(options));
+  options = {};
+  options.multifd = 256;
+  EXPECT_TRUE(invalid(options));
+}
+
+TEST(Options, BothSidesLeaveSharedMemoryBehindAndWait) {
+  const std::vector<QmpCommand> commands = set_up_both(MoveOptions{});
+  ASSERT_EQ(commands.size(), 1u);
+  std::map<std::string, bool> set;
+  for (const json& each : commands[0].arguments["capabilities"]) set[each["capability"]] = each["state"];
+  EXPECT_TRUE(set.at("x-ignore-shared") && set.at("pause-before-switchover") && set.at("return-path"));
+  EXPECT_FALSE(set.at("multifd"));
+  MoveOptions compressed;
+  compressed.compress = "zstd";
+  EXPECT_EQ(set_up_both(compressed).size(), 2u);
+}
+
+TEST(Convergence, WaitsWhileThereIsMuchAndActsInTime) {
+  Convergence slow;
+  EXPECT_FALSE(slow.near_end(0, 0, 0)) << "nothing counted yet";
+  // 100 MiB/s, asked every 10 ms: some polls are left when it acts.
+  double now = 0;
+  std::uint64_t remaining = 512 * kMiB;
+  while (!slow.near_end(now, remaining, 1)) {
+    ASSERT_GT(remaining, kMiB);
+    now += 0.01;
+    remaining -= kMiB;
+  }
+  EXPECT_LE(remaining, 24 * kMiB);
+  EXPECT_GT(remaining, 20 * kMiB);
+  // Ten times as fast: earlier.
+  Convergence fast;
+  EXPECT_FALSE(fast.near_end(0, 1024 * kMiB, 1));
+  EXPECT_FALSE(fast.near_end(0.01, 1014 * kMiB, 1));
+  EXPECT_TRUE(fast.near_end(0.9, 110 * kMiB, 1));
+}
+
+TEST(Convergence, ASecondPassIsNearTheEnd) {
+  Convergence convergence;
+  EXPECT_TRUE(convergence.near_end(0, 512 * kMiB, 2));
+}
+
+}  // namespace
+}  // namespace sealift::vm
