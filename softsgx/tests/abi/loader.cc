@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -22,7 +23,8 @@ constexpr std::uint64_t kPage = sgx::kPageSize;
 
 const std::vector<char>& image() {
   static const std::vector<char> bytes = [] {
-    std::ifstream in(ABI_ENCLAVE, std::ios::binary);
+    const char* elsewhere = std::getenv("ABI_ENCLAVE");
+    std::ifstream in(elsewhere ? elsewhere : ABI_ENCLAVE, std::ios::binary);
     return std::vector<char>(std::istreambuf_iterator<char>(in), {});
   }();
   return bytes;

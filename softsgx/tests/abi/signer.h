@@ -12,7 +12,7 @@ struct SignRequest {
   std::uint16_t isvprodid = 7, isvsvn = 3;
 };
 
-// Signed with a key made at first use.
+// Signed with the key in the PEM file $ABI_KEY, or with one made at first use (which takes many seconds under TCG).
 [[nodiscard]] sgx::Sigstruct sign_sigstruct(const SignRequest& request);
 
 }  // namespace third_party
