@@ -18,26 +18,10 @@ constexpr char kTable[] = "/sys/firmware/acpi/tables/NFIT";
 constexpr char kMemory[] = "/dev/mem";
 
 template <typename T>
-T read(const std::vector<char>& bytes, std::size_t at) {
+T read(std::span<const char> bytes, std::size_t at) {
   T value;
   std::memcpy(&value, bytes.data() + at, sizeof(value));
   return value;
-}
-
-// Where the NVDIMMs are: the System Physical Address ranges of the NFIT (ACPI 6.5, section 5.2.25).
-std::vector<std::uint64_t> nvdimm_addresses() {
-  constexpr std::size_t kHeaderBytes = 40, kStructureHeader = 4, kSpaBytes = 56, kSpaBase = 32;
-  constexpr std::uint16_t kSpaRange = 0;
-  std::ifstream in(kTable, std::ios::binary);
-  const std::vector<char> table(std::istreambuf_iterator<char>(in), {});
-  std::vector<std::uint64_t> out;
-  for (std::size_t at = kHeaderBytes; at + kStructureHeader <= table.size();) {
-    const auto type = read<std::uint16_t>(table, at), length = read<std::uint16_t>(table, at + 2);
-    if (length < kStructureHeader || length > table.size() - at) break;
-    if (type == kSpaRange && length >= kSpaBytes) out.push_back(read<std::uint64_t>(table, at + kSpaBase));
-    at += length;
-  }
-  return out;
 }
 
 std::string at(const std::string& path, std::uint64_t offset) {
@@ -63,7 +47,9 @@ std::optional<Place> parse(const std::string& name) {
 }
 
 std::string find_section(std::string& error) {
-  const std::vector<std::uint64_t> addresses = nvdimm_addresses();
+  std::ifstream in(kTable, std::ios::binary);
+  const std::vector<char> table(std::istreambuf_iterator<char>(in), {});
+  const std::vector<std::uint64_t> addresses = nvdimm_addresses(table);
   if (addresses.empty()) {
     error =
         "no EPC section here: this computer shows no NVDIMM; start the virtual machine with one (docs/softsgx.md), "
@@ -78,6 +64,20 @@ std::string find_section(std::string& error) {
 }
 
 }  // namespace
+
+// The System Physical Address ranges (ACPI 6.5, section 5.2.25).
+std::vector<std::uint64_t> nvdimm_addresses(std::span<const char> nfit) {
+  constexpr std::size_t kHeaderBytes = 40, kStructureHeader = 4, kSpaBytes = 56, kSpaBase = 32;
+  constexpr std::uint16_t kSpaRange = 0;
+  std::vector<std::uint64_t> out;
+  for (std::size_t at = kHeaderBytes; at + kStructureHeader <= nfit.size();) {
+    const auto type = read<std::uint16_t>(nfit, at), length = read<std::uint16_t>(nfit, at + 2);
+    if (length < kStructureHeader || length > nfit.size() - at) break;
+    if (type == kSpaRange && length >= kSpaBytes) out.push_back(read<std::uint64_t>(nfit, at + kSpaBase));
+    at += length;
+  }
+  return out;
+}
 
 std::string resolve_machine_name(const std::string& name, std::string& error) {
   if (name == "auto") return find_section(error);

@@ -5,8 +5,11 @@
 //   auto            in a virtual machine: the EPC section that its hypervisor shows it as an NVDIMM
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "softsgx/isa/machine.h"
 
@@ -16,5 +19,8 @@ namespace softsgx {
 [[nodiscard]] std::string resolve_machine_name(const std::string& name, std::string& error);
 // Opens what resolve_machine_name answered, or a name for it. Null and one line in `error` on failure.
 [[nodiscard]] std::unique_ptr<Machine> open_machine(const std::string& name, std::string& error);
+
+// Where the NVDIMMs are that the ACPI table NFIT tells of; what it cannot make sense of it leaves out.
+[[nodiscard]] std::vector<std::uint64_t> nvdimm_addresses(std::span<const char> nfit);
 
 }  // namespace softsgx
