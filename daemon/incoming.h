@@ -114,6 +114,7 @@ class IncomingMigration : public std::enable_shared_from_this<IncomingMigration>
   void introduce();
   void session_opened();
   void request_grant();
+  void ask_for_grant();
   void poll_grant();
   void grant_answer(Errc error);
   void give_grant(const std::string& sealed);

@@ -140,8 +140,16 @@ void IncomingMigration::session_opened() {
   if (machine_.state() == TargetState::kGrant) request_grant();
 }
 
+// A grant that is bound to an instance which has died meanwhile loses the lineage (S7). So the instance has to answer
+// first: without an answer nothing is asked for, and what is told is its death, after which the source resumes.
 void IncomingMigration::request_grant() {
   if (!session_open_ || owner_ == nullptr) return;  // session_opened asks
+  enclave_->control(abi::ControlOp::kStatus, {}, here([this](Errc error, const std::string&) {
+                      if (error == Errc::kOk && session_open_ && owner_ != nullptr) ask_for_grant();
+                    }));
+}
+
+void IncomingMigration::ask_for_grant() {
   wire::Envelope message;
   message.mutable_agent_request_grant()->set_session(session_);
   message.mutable_agent_request_grant()->set_link(owner_->agent_link());

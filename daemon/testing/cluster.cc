@@ -159,6 +159,14 @@ void Cluster::wait_registered(Host& host, const std::string& name) {
   ADD_FAILURE() << name << " does not register";
 }
 
+void Cluster::wait_agent(Host& host) {
+  for (const auto deadline = Clock::now() + std::chrono::milliseconds(kPatienceMs); Clock::now() < deadline;) {
+    if (status(host).agent_up()) return;
+    ::poll(nullptr, 0, 5);
+  }
+  ADD_FAILURE() << "sealiftd " << host.name << " does not find its agent";
+}
+
 void Cluster::kill(pid_t& pid) {
   ::kill(pid, SIGKILL);
   const bool ours = std::erase(children_, pid) != 0;
@@ -173,7 +181,13 @@ void Cluster::kill(pid_t& pid) {
 }
 
 void Cluster::wait_gone(pid_t pid) {
-  while (!is_gone(pid)) ::poll(nullptr, 0, 5);
+  for (const auto deadline = Clock::now() + std::chrono::milliseconds(kPatienceMs); !is_gone(pid);) {
+    if (Clock::now() > deadline) {
+      ADD_FAILURE() << "process " << pid << " does not end";
+      return;
+    }
+    ::poll(nullptr, 0, 5);
+  }
 }
 
 int Cluster::terminate(pid_t& pid) {

@@ -45,6 +45,7 @@ class Cluster : public ::testing::Test {
   void start_daemon(Host& host, std::vector<std::string> more = {});
   pid_t start_program(Host& host, const std::string& name = "app", int lineage = 0x77, int records = 20);
   void wait_registered(Host& host, const std::string& name);
+  void wait_agent(Host& host);
   // SIGKILL, and gone when it returns.
   void kill(pid_t& pid);
   void wait_gone(pid_t pid);

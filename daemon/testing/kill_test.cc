@@ -89,7 +89,7 @@ TEST_P(BeforeCommit, SourceAgentDies) {
   EXPECT_EQ(migration_.get().phase(), wire::FAILED);
   unhold(GetParam().who, GetParam().step);
   start_agent(a_);
-  while (!status(a_).agent_up()) ::usleep(1000);
+  wait_agent(a_);
   expect_source_runs_and_can_move();
 }
 
@@ -101,7 +101,7 @@ TEST_P(BeforeCommit, TargetAgentDies) {
   unhold(GetParam().who, GetParam().step);
   EXPECT_EQ(failed.phase(), wire::FAILED);
   start_agent(b_);
-  while (!status(b_).agent_up()) ::usleep(1000);
+  wait_agent(b_);
   expect_source_runs_and_can_move();
 }
 
@@ -152,7 +152,14 @@ TEST_P(WithTarget, TargetProcessDies) {
   Line target = wait_for("started", "target-b");
   kill(target.pid);
   if (std::string(GetParam().who) != "target-b") go_on();
-  EXPECT_EQ(migration_.get().phase(), wire::FAILED);
+  const wire::Phase phase = migration_.get().phase();
+  // The agent that is let go on in its last step hands the notice to the source, which may commit before it hears of
+  // the death.
+  if (std::string(GetParam().step) == "message6" && phase == wire::RESUMED) {
+    EXPECT_EQ(the_one_running(), "target-a");
+    return;
+  }
+  EXPECT_EQ(phase, wire::FAILED);
   expect_source_runs_and_can_move();
 }
 

@@ -81,14 +81,15 @@ std::uint64_t next_stack_page(std::uint64_t page) noexcept {
 }  // namespace
 
 bool is_checkpoint_page(std::uint64_t page) noexcept {
-  if (next_image_page(page) == page) return true;
   if (page >= page_of(config().heap_offset) && page < page_of(config().heap_offset + config().heap_size)) return true;
+  if (next_image_page(page) == page) return true;
   return next_stack_page(page) == page;
 }
 
 // The three areas lie in ELRANGE in this order, which makes the stream's order one of rising addresses.
 std::uint64_t next_used_page(std::uint64_t page) noexcept {
-  std::uint64_t p = next_image_page(page);
+  const bool behind_image = page >= page_of(config().heap_offset);
+  std::uint64_t p = behind_image ? kNone : next_image_page(page);
   if (p == kNone) p = next_heap_page(page);
   if (p == kNone) p = next_stack_page(page);
   return p;
