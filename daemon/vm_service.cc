@@ -45,6 +45,7 @@ vm::Patience VmService::patience() const {
   vm::Patience out;
   out.target = t.connect + t.session;
   out.stall = out.load = t.stall;
+  out.monitor = t.stall + out.monitor;  // a monitor that is cut off cannot be asked to yank (vm/source_qemu.cc)
   out.prepare = 2 * t.stall;
   out.checkpoint = 4 * t.stall;
   out.activate = 6 * t.stall;

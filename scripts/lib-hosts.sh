@@ -6,6 +6,8 @@
 
 hosts_dir=$(mktemp -d /dev/shm/sealift-hosts.XXXXXX)
 declare -A host_port host_pids
+# A host in a network namespace: the command that enters it, and its address. Else it is on loopback.
+declare -A host_enter host_address
 started=()
 
 hosts_end() {
@@ -51,9 +53,10 @@ start_agent() {
 
 start_sealiftd() {
   local d=$hosts_dir/$1
-  start "$d/sealiftd.log" "$bin/softsgx" run "$d/host.machine" -- "$bin/sealiftd" --name "$1" \
-    --socket "$d/sealiftd.sock" --listen "127.0.0.1:${host_port[$1]:-0}" --agent-socket "$d/agent.sock" \
-    --state-dir "$d/state" --stop-children
+  # shellcheck disable=SC2086  # a command
+  start "$d/sealiftd.log" ${host_enter[$1]:-} "$bin/softsgx" run "$d/host.machine" -- "$bin/sealiftd" --name "$1" \
+    --socket "$d/sealiftd.sock" --listen "${host_address[$1]:-127.0.0.1}:${host_port[$1]:-0}" \
+    --agent-socket "$d/agent.sock" --state-dir "$d/state" --stop-children
   host_pids[$1.sealiftd]=$!
 }
 

@@ -115,6 +115,7 @@ class Move : public std::enable_shared_from_this<Move> {
   void saw(const MigrationView& view);
   void saw_status(const std::string& status);
   void qemu_failed(const std::string& error);
+  bool accepted(const QmpReply& reply);
   void last_look();
 
   asio::io_context& io_;

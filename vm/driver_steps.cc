@@ -130,6 +130,12 @@ void Move::qemu_failed(const std::string& error) {
              "see QEMU's logs on both hosts"});
 }
 
+// A reply that never came is the lost monitor's to tell.
+bool Move::accepted(const QmpReply& reply) {
+  if (reply.error == QmpReply::Error::kRefused) qemu_failed(reply.text);
+  return reply.ok();
+}
+
 void Move::hold() {
   qemu_->hold([](const QmpReply&) {});
 }
@@ -148,16 +154,12 @@ void Move::checkpoint() {
 
 void Move::speed_up() {
   downtime_ = std::min(kShortestDowntime, options_.downtime_limit);
-  qemu_->speed_up(options_, downtime_, here([this](const QmpReply& reply) {
-                    if (!reply.ok()) qemu_failed(reply.text);
-                  }));
+  qemu_->speed_up(options_, downtime_, here([this](const QmpReply& reply) { (void)accepted(reply); }));
 }
 
 void Move::proceed() {
   if (stopped_at_ == 0) stopped_at_ = seconds_now();
-  qemu_->proceed(here([this](const QmpReply& reply) {
-    if (!reply.ok()) qemu_failed(reply.text);
-  }));
+  qemu_->proceed(here([this](const QmpReply& reply) { (void)accepted(reply); }));
 }
 
 // QEMU's own figures are there once it has completed.

@@ -67,6 +67,8 @@ Facts first_part(const std::vector<QmpReply>& replies) {
   Facts facts;
   facts.run_state = get<std::string>(replies[0].value, "status", "");
   facts.migration = get<std::string>(replies[1].value, "status", "");
+  // A QEMU that listens and has not been called yet tells no status.
+  if (facts.migration.empty() && replies[1].value.contains("socket-address")) facts.migration = "listening";
   const json& cpus = replies[2].value;
   facts.cpus = cpus.is_array() ? static_cast<std::uint32_t>(cpus.size()) : 0;
   facts.ram_bytes = get<std::uint64_t>(replies[3].value, "base-memory", 0);

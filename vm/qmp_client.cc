@@ -1,5 +1,6 @@
 #include "vm/qmp_client.h"
 
+#include <algorithm>
 #include <asio/buffer.hpp>
 #include <asio/post.hpp>
 #include <asio/write.hpp>
@@ -17,6 +18,11 @@ using nlohmann::json;
 std::string text_of(const json& error) {
   const auto text = error.find("desc");
   return text != error.end() && text->is_string() ? text->get<std::string>() : "QEMU gives no reason";
+}
+
+bool offers_oob(const json& greeting) {
+  const json offered = greeting.is_object() ? greeting.value("capabilities", json()) : json();
+  return offered.is_array() && std::find(offered.begin(), offered.end(), json("oob")) != offered.end();
 }
 
 }  // namespace
@@ -85,7 +91,10 @@ void QmpClient::dispatch(const json& message) {
   if (!greeted_) {
     if (!message.contains("QMP")) return go_down("what comes is not QMP");
     greeted_ = true;
-    return execute({"qmp_capabilities"}, [this](const QmpReply& reply) {
+    oob_ = offers_oob(message["QMP"]);
+    json enable = json::object();
+    if (oob_) enable["enable"] = {"oob"};
+    return execute({"qmp_capabilities", std::move(enable)}, [this](const QmpReply& reply) {
       if (reply.ok()) return connected(shared_from_this(), {}, false);
       connected(nullptr, {Problem::Kind::kUnreachable, "QEMU's monitor refuses", path_, reply.text}, false);
     });
@@ -113,6 +122,14 @@ void QmpClient::dispatch(const json& message) {
 }
 
 void QmpClient::execute(QmpCommand command, Handler on_reply) {
+  send("execute", std::move(command), std::move(on_reply));
+}
+
+void QmpClient::execute_oob(QmpCommand command, Handler on_reply) {
+  send(oob_ ? "exec-oob" : "execute", std::move(command), std::move(on_reply));
+}
+
+void QmpClient::send(const char* verb, QmpCommand command, Handler on_reply) {
   if (down_) {
     asio::post(io_, [on_reply = std::move(on_reply)] {
       on_reply({{}, QmpReply::Error::kLost, "lost QEMU's monitor"});
@@ -120,7 +137,7 @@ void QmpClient::execute(QmpCommand command, Handler on_reply) {
     return;
   }
   const std::uint64_t id = next_id_++;
-  json message = {{"execute", command.name}, {"id", id}};
+  json message = {{verb, command.name}, {"id", id}};
   if (!command.arguments.empty()) message["arguments"] = std::move(command.arguments);
   waiting_.emplace(id,
                    Waiting{std::move(on_reply), std::move(command.name), std::chrono::steady_clock::now() + patience_});

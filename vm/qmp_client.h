@@ -64,6 +64,9 @@ class QmpClient : public std::enable_shared_from_this<QmpClient> {
   QmpClient& operator=(const QmpClient&) = delete;
 
   void execute(QmpCommand command, Handler on_reply);
+  // Out of band: QEMU's monitor thread does it at once, also while a migration that is stuck holds QEMU's main lock. A
+  // QEMU that cannot (its greeting says so) queues it like any other.
+  void execute_oob(QmpCommand command, Handler on_reply);
   // One after the other; the replies of all. Stops after kLost.
   using BatchHandler = std::function<void(const std::vector<QmpReply>&)>;
   void batch(std::vector<QmpCommand> commands, BatchHandler done);
@@ -77,6 +80,7 @@ class QmpClient : public std::enable_shared_from_this<QmpClient> {
   QmpClient(asio::io_context& io, std::chrono::milliseconds patience, Callbacks callbacks);
   void start(const std::string& path, std::function<void(Connected)> done);
   void connected(std::shared_ptr<QmpClient> client, Problem problem, bool gone);
+  void send(const char* verb, QmpCommand command, Handler on_reply);
   void read();
   void write();
   void dispatch(const nlohmann::json& message);
@@ -105,6 +109,7 @@ class QmpClient : public std::enable_shared_from_this<QmpClient> {
   std::map<std::uint64_t, Waiting> waiting_;  // ids grow, and so do deadlines
   std::uint64_t next_id_ = 1;
   bool greeted_ = false;
+  bool oob_ = false;
   bool down_ = false;
 };
 

@@ -16,6 +16,7 @@ constexpr std::uint64_t kHeld = 256u << 10;  // below ten bytes a second would m
 constexpr int kHeldDowntimeMs = 1;
 constexpr std::chrono::milliseconds kAgain{20};
 constexpr std::chrono::milliseconds kReconnect{200};
+constexpr std::chrono::milliseconds kYank{1'000};  // QEMU answers within milliseconds, under TCG within some hundreds
 
 template <typename T>
 T number(const json& from, const char* key) {
@@ -49,7 +50,7 @@ MigrationView view_of(const json& query_migrate) {
 }
 
 SourceQemu::SourceQemu(asio::io_context& io, std::string path, std::chrono::milliseconds patience)
-    : io_(io), path_(std::move(path)), patience_(patience), timer_(io) {}
+    : io_(io), path_(std::move(path)), patience_(patience), timer_(io), yank_timer_(io) {}
 
 void SourceQemu::connect(std::function<void(const QmpClient::Connected&)> done) {
   QmpClient::Callbacks callbacks;
@@ -160,6 +161,7 @@ void SourceQemu::undo_step() {
       undo_again();
     });
   }
+  watch_undo();
   client_->batch({{"query-migrate"}, {"query-status"}},
                  [weak = weak_from_this()](const std::vector<QmpReply>& replies) {
                    const auto self = weak.lock();
@@ -181,7 +183,21 @@ void SourceQemu::undo_step() {
                  });
 }
 
+// Behind pre-switchover QEMU sends with its main lock held: a peer that hangs, or a wire that is cut, keeps it from
+// answering until TCP gives up after a quarter of an hour. `yank` closes the migration's sockets from the monitor's own
+// thread; the migration fails, and the guest goes on.
+void SourceQemu::watch_undo() {
+  yank_timer_.expires_after(kYank);
+  yank_timer_.async_wait([weak = weak_from_this()](const std::error_code& error) {
+    const auto self = weak.lock();
+    if (error || !self || self->closed_ || !self->client_) return;
+    const json instances = json::array({{{"type", "migration"}}});
+    self->client_->execute_oob({"yank", {{"instances", instances}}}, [](const QmpReply&) {});
+  });
+}
+
 void SourceQemu::undo_again() {
+  yank_timer_.cancel();
   timer_.expires_after(client_ && client_->open() ? kAgain : kReconnect);
   timer_.async_wait([weak = weak_from_this()](const std::error_code& error) {
     const auto self = weak.lock();
@@ -190,6 +206,7 @@ void SourceQemu::undo_again() {
 }
 
 void SourceQemu::undone(Undone how) {
+  yank_timer_.cancel();
   if (closed_) return;
   if (const auto done = std::exchange(on_undone_, nullptr)) done(how);
 }
@@ -203,6 +220,7 @@ void SourceQemu::quit() {
 void SourceQemu::close() {
   closed_ = true;
   timer_.cancel();
+  yank_timer_.cancel();
   callbacks_ = {};
   on_undone_ = nullptr;
   if (client_) client_->close();

@@ -57,6 +57,7 @@ class SourceQemu : public std::enable_shared_from_this<SourceQemu> {
   void remember(std::function<void()> done);
   void undo_step();
   void undo_again();
+  void watch_undo();
   void undone(Undone how);
   [[nodiscard]] std::vector<QmpCommand> restore() const;
 
@@ -65,7 +66,7 @@ class SourceQemu : public std::enable_shared_from_this<SourceQemu> {
   const std::chrono::milliseconds patience_;
   std::shared_ptr<QmpClient> client_;
   Callbacks callbacks_;
-  asio::steady_timer timer_;
+  asio::steady_timer timer_, yank_timer_;
   std::function<void(Undone)> on_undone_;
   nlohmann::json parameters_, capabilities_;  // as they were
   bool closed_ = false;

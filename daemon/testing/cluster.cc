@@ -62,6 +62,9 @@ void Cluster::SetUp() {
     host->dir = dir_ / host->name;
     host->agent_instance = instance += 10;
     std::filesystem::create_directory(host->dir);
+  }
+  make_hosts();
+  for (Host* host : {&a_, &b_}) {
     start_agent(*host);
     start_daemon(*host);
   }
@@ -122,9 +125,11 @@ void Cluster::start_agent(Host& host) {
 
 void Cluster::start_daemon(Host& host, std::vector<std::string> more) {
   const std::string where = host.listen.empty() ? "127.0.0.1:0" : host.listen;
-  std::vector<std::string> argv = {
+  std::vector<std::string> argv = host.wrapper;
+  const std::vector<std::string> daemon = {
       binary("sealiftd"),  "--name",      host.name, "--socket",    host.socket(), "--listen", where, "--agent-socket",
       host.agent_socket(), "--state-dir", host.dir,  "--log-level", "debug"};
+  argv.insert(argv.end(), daemon.begin(), daemon.end());
   argv.insert(argv.end(), more.begin(), more.end());
   host.daemon = spawn(argv, {"SOFTSGX_TEST_MACHINE=" + host.name, "PATH=/usr/bin:/bin"}, host.dir / "sealiftd.log");
   for (const auto deadline = Clock::now() + std::chrono::milliseconds(kPatienceMs); Clock::now() < deadline;) {

@@ -24,7 +24,8 @@ struct Host {
   pid_t daemon = 0;
   pid_t agent = 0;
   int agent_instance = 0;
-  std::string listen;  // HOST:PORT, once it is known
+  std::string listen;                // HOST:PORT, once it is known
+  std::vector<std::string> wrapper;  // put before its daemon's command line
   [[nodiscard]] std::string socket() const { return dir / "d.sock"; }
   [[nodiscard]] std::string agent_socket() const { return dir / "agent.sock"; }
 };
@@ -40,7 +41,11 @@ class Cluster : public ::testing::Test {
  protected:
   void SetUp() override;
   void TearDown() override;
+  // Both hosts have their folders; nothing runs yet.
+  virtual void make_hosts() {}
 
+  // Killed by TearDown.
+  pid_t spawn(const std::vector<std::string>& argv, const std::vector<std::string>& env, const std::string& log);
   void start_agent(Host& host);
   void start_daemon(Host& host, std::vector<std::string> more = {});
   pid_t start_program(Host& host, const std::string& name = "app", int lineage = 0x77, int records = 20);
@@ -79,7 +84,6 @@ class Cluster : public ::testing::Test {
   Host a_, b_;
 
  private:
-  pid_t spawn(const std::vector<std::string>& argv, const std::vector<std::string>& env, const std::string& log);
   bool read_line(int timeout_ms);
   void note(const Line& line);
 
