@@ -16,13 +16,20 @@ namespace softsgx {
 namespace {
 
 char g_cookie;  // its address tells our interrupts from the program's signals
+// The same between processes, whose addresses differ.
+void* const kLossCookie = reinterpret_cast<void*>(0x1055'0fe9'c59c);
 
-void interrupt(pid_t pid, pid_t tid) noexcept {
+siginfo_t message(void* cookie) noexcept {
   siginfo_t info{};
   info.si_signo = kInterruptSignal;
   info.si_code = SI_QUEUE;
-  info.si_pid = pid;
-  info.si_value.sival_ptr = &g_cookie;
+  info.si_pid = static_cast<pid_t>(raw::call(SYS_getpid));
+  info.si_value.sival_ptr = cookie;
+  return info;
+}
+
+void interrupt(pid_t pid, pid_t tid) noexcept {
+  const siginfo_t info = message(&g_cookie);
   raw::call(SYS_rt_tgsigqueueinfo, static_cast<std::uint64_t>(pid), static_cast<std::uint64_t>(tid), kInterruptSignal,
             raw::arg(&info));
 }
@@ -50,6 +57,15 @@ void* random_interrupts(void*) noexcept {
 
 bool Interrupts::is_interrupt(const siginfo_t& info) noexcept {
   return info.si_signo == kInterruptSignal && info.si_code == SI_QUEUE && info.si_value.sival_ptr == &g_cookie;
+}
+
+void Interrupts::tell_of_loss(int pid) noexcept {
+  const siginfo_t info = message(kLossCookie);
+  raw::call(SYS_rt_sigqueueinfo, static_cast<std::uint64_t>(pid), kInterruptSignal, raw::arg(&info));
+}
+
+bool Interrupts::tells_of_loss(const siginfo_t& info) noexcept {
+  return info.si_signo == kInterruptSignal && info.si_code == SI_QUEUE && info.si_value.sival_ptr == kLossCookie;
 }
 
 void Interrupts::send_to_inside(std::uint32_t secs) noexcept {

@@ -15,6 +15,9 @@ class Interrupts {
  public:
   // This signal is one of ours.
   [[nodiscard]] static bool is_interrupt(const siginfo_t& info) noexcept;
+  // Tells another process under softsgx that its EPC is lost, should it not have noticed.
+  static void tell_of_loss(int pid) noexcept;
+  [[nodiscard]] static bool tells_of_loss(const siginfo_t& info) noexcept;
   // Interrupts every thread of the process that is inside an enclave (whose SECS is `secs`, if not kNotEpc).
   // Returns at once. Async-signal-safe.
   static void send_to_inside(std::uint32_t secs) noexcept;

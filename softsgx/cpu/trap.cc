@@ -255,6 +255,11 @@ bool on_fault(const Trap& t) noexcept {
 }
 
 void dispatch(const Trap& t) noexcept {
+  if (Interrupts::tells_of_loss(t.info)) {
+    g_processor.platform->epc_lost();
+    if (t.record.lp.lost(*g_processor.machine)) leave_by_interrupt(t);
+    return;
+  }
   if (Interrupts::is_interrupt(t.info)) {
     if (inside(t.record)) leave_by_interrupt(t);
     return;

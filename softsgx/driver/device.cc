@@ -82,8 +82,6 @@ long Devices::open(DeviceNode node, int flags) {
     }
     return fd;
   }
-  // After a loss: no old mapping may show what new enclaves are about to be built in.
-  epc_lost();
   if (const char* problem = machine_.unsound()) {
     complain(problem);
     return -ENODEV;
@@ -144,11 +142,13 @@ void Devices::release_unused() {
 
 void Devices::before_fork() {
   lock_.lock();
+  presence_lock_.lock();
   for (std::size_t i = 0; i < count_.load(); ++i) slots_[i].enclave->lock_for_fork();
 }
 
 void Devices::after_fork() {
   for (std::size_t i = 0; i < count_.load(); ++i) slots_[i].enclave->unlock_after_fork();
+  presence_lock_.unlock();
   lock_.unlock();
 }
 
@@ -157,10 +157,6 @@ EpcIndex Devices::epc_page(std::uint64_t linaddr) const noexcept {
     if (const EpcIndex epc = slots_[i].enclave->epc_page(linaddr); epc != kNotEpc) return epc;
   }
   return kNotEpc;
-}
-
-void Devices::epc_lost() noexcept {
-  for (std::size_t i = 0; i < count_.load(std::memory_order_acquire); ++i) slots_[i].enclave->drop_if_lost();
 }
 
 FaultAnswer Devices::page_fault(std::uint64_t address, std::uint32_t access) noexcept {

@@ -48,6 +48,9 @@ class Devices final : public Platform, private AddressSpace {
   }
   // After unmappings: gives back the EPC of enclaves that nothing refers to any more.
   void release_unused();
+  // Makes `generation` this process's, and sees to it that no process has another one mapped any more. False if one
+  // does not let go in time, or if the generation is past.
+  bool settle(std::uint64_t generation);
   // fork: no lock must be held by a thread that the child does not have.
   void before_fork();
   void after_fork();
@@ -69,6 +72,7 @@ class Devices final : public Platform, private AddressSpace {
   };
   static bool identify(int fd, Identity& out) noexcept;
   [[nodiscard]] EpcIndex epc_page(std::uint64_t linaddr) const noexcept override;
+  void leave_presence() noexcept;
   Slot* free_slot();
   // Closes the enclaves that no descriptor of this process names any more.
   void sweep();
@@ -81,6 +85,9 @@ class Devices final : public Platform, private AddressSpace {
   std::atomic<bool> any_provision_ = false;
   Identity provision_;  // all opens of the node share one inode
   int provision_fd_ = -1;
+  std::mutex presence_lock_;
+  std::uint64_t presence_ = 0;  // the generation that the machine knows this process to use; 0: none
+  std::uint64_t settled_ = 0;   // the same, once no process uses another
 };
 
 // The process's devices; set by the preload library before anything else runs.

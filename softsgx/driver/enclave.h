@@ -135,4 +135,7 @@ class Enclave {
 // The attribute that an open /dev/sgx_provision grants, by the program's descriptor; device.cc.
 [[nodiscard]] bool is_provision_device(int fd) noexcept;
 
+// Devices::settle, of the process's devices.
+[[nodiscard]] bool settle_generation(std::uint64_t generation);
+
 }  // namespace softsgx

@@ -99,9 +99,14 @@ long Enclave::create(std::uint64_t argument) {
   if (!copy_from_user(&user, argument, sizeof user)) return -EFAULT;
   sgx::Secs secs;
   if (!copy_from_user(&secs, user.src, sizeof secs)) return -EFAULT;
+  if (machine_.unsound()) return -ENODEV;
+  std::uint64_t generation = machine_.generation();
+  while (!settle_generation(generation)) {
+    if (generation == machine_.generation()) return -EBUSY;  // a process does not let go of what is lost
+    generation = machine_.generation();
+  }
 
   Locked locked(*this);
-  const std::uint64_t generation = machine_.generation();
   const auto epc = machine_.allocate_run(1, owner_, generation);
   if (!epc) return -ENOMEM;
   const sgx::Secinfo secinfo{};

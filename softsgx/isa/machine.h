@@ -167,6 +167,11 @@ class Machine {
   // Null if the file still holds a machine of the size that was opened; else what is wrong. After an exchange it may
   // hold anything.
   [[nodiscard]] const char* unsound() const noexcept;
+  // This process has (has no longer) something mapped of that generation. One at a time; false if the kernel refuses.
+  [[nodiscard]] bool enter_generation(std::uint64_t generation) noexcept;
+  void leave_generation(std::uint64_t generation) noexcept;
+  // Whether another process has not left some other generation.
+  [[nodiscard]] bool others_in_past_generations(std::uint64_t generation) const noexcept;
   [[nodiscard]] int fd() const noexcept { return fd_; }  // for mapping EPC pages; owned by the machine
   [[nodiscard]] std::uint64_t file_offset(EpcIndex i) const noexcept;
 
@@ -217,6 +222,7 @@ class Machine {
   [[nodiscard]] std::optional<EpcIndex> find_run(EpcIndex count) const noexcept;
   EpcIndex reclaim_dead_locked();
   void free_locked(EpcIndex i) noexcept;
+  [[nodiscard]] std::uint64_t presence_byte(std::uint64_t generation) const noexcept;
 
   std::string path_;
   int fd_ = -1;

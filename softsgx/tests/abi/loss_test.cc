@@ -1,18 +1,22 @@
 // EPC that is lost while a process uses it: the contents of its section are exchanged for another machine's, as by a
 // VM's move. Run by on_section.sh, which knows how.
 #include <asm/sgx.h>
-#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <spawn.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -240,6 +244,80 @@ TEST_F(EpcLoss, ThreadsThatBuildAndRunSurviveExchangesAtAnyMoment) {
   EXPECT_GT(lost, 0u) << "no exchange hit anything: the test shows nothing";
   EXPECT_EQ(info("enclaves"), 0);
   EXPECT_EQ(info("epc_free_bytes"), info("epc_bytes"));
+}
+
+// Another process that has not run since the exchange: its thread inside must not go on in what is built there now.
+class EpcLossPeer : public EpcLoss {};
+
+TEST_F(EpcLossPeer, FaultsWhenItRunsAgain) {
+  if (std::getenv("SOFTSGX_TEST_PEER") == nullptr) GTEST_SKIP() << "runs as the other process of EpcLoss's last test";
+  std::atomic<std::uint32_t> never = 0;
+  CallState s;
+  Outcome o = enter(s, enclave->tcs(), kCount, reinterpret_cast<std::uint64_t>(&never));
+  while (o == kAtAep && FaultCatcher::caught().count == 0) o = resume(s, enclave->tcs());
+  expect_epc_fault();
+}
+
+// This program once more, running the test above; its output on `out`.
+pid_t start_peer(int& out) {
+  int pipes[2];
+  if (pipe(pipes) != 0) return -1;
+  std::string name = "peer", filter = "--gtest_filter=EpcLossPeer.*", variable = "SOFTSGX_TEST_PEER=1";
+  std::vector<char*> arguments = {name.data(), filter.data(), nullptr}, environment = {variable.data()};
+  for (char** e = environ; *e != nullptr; ++e) environment.push_back(*e);
+  environment.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, pipes[1], STDOUT_FILENO);
+  pid_t pid = -1;
+  if (posix_spawn(&pid, "/proc/self/exe", &actions, nullptr, arguments.data(), environment.data()) != 0) pid = -1;
+  posix_spawn_file_actions_destroy(&actions);
+  close(pipes[1]);
+  out = pipes[0];
+  return pid;
+}
+
+bool has_pending_interrupt(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("ShdPnd:")) return (std::strtoull(line.c_str() + 7, nullptr, 16) >> 63 & 1) != 0;
+  }
+  return false;
+}
+
+TEST_F(EpcLoss, ABuilderWaitsForAProcessThatHasNotNoticed) {
+  constexpr auto kPatience = std::chrono::seconds(5);
+  enclave.reset();
+  int out = -1;
+  const pid_t peer = start_peer(out);
+  ASSERT_GT(peer, 0);
+  while (info("threads_inside") != 1) std::this_thread::yield();
+  ASSERT_EQ(kill(peer, SIGSTOP), 0);
+  int status = 0;
+  ASSERT_EQ(waitpid(peer, &status, WUNTRACED), peer);
+  ASSERT_TRUE(WIFSTOPPED(status));
+  ASSERT_TRUE(exchange());
+
+  std::atomic<bool> built = false;
+  std::uint64_t sum = 0;
+  std::thread builder([&] {
+    TestEnclave e(EnclaveOptions{});
+    EXPECT_EQ(e.error(), 0) << e.failed_step();
+    built = true;
+    sum = run(e.tcs(), kAdd, 1, 2);
+  });
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!has_pending_interrupt(peer) && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  EXPECT_TRUE(has_pending_interrupt(peer)) << "nobody told the other process";
+  EXPECT_FALSE(built);
+  kill(peer, SIGCONT);
+  builder.join();
+  EXPECT_EQ(sum, 3u);
+  ASSERT_EQ(waitpid(peer, &status, 0), peer);
+  std::array<char, 4096> text{};
+  const ssize_t n = read(out, text.data(), text.size() - 1);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << (n > 0 ? text.data() : "");
+  close(out);
 }
 
 }  // namespace
