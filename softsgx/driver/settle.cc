@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
@@ -20,8 +21,10 @@
 namespace softsgx {
 namespace {
 
-constexpr int kRounds = 1000;
-constexpr long kPauseNanoseconds = 10'000'000;  // so 10 s in all
+// Pauses between two looks: doubled up to the longest, some 10 s in all. Mostly the first look is the last but one;
+// when many processes build at once they must not drown one another in signals.
+constexpr long kFirstPauseNanoseconds = 2'000'000, kLongestPauseNanoseconds = 256'000'000;
+constexpr int kRounds = 45;
 
 bool maps(const std::string& process, const std::string& file) {
   std::ifstream in(process + "/maps");
@@ -80,6 +83,7 @@ bool Devices::settle(std::uint64_t generation) {
     if (presence_ != generation && !machine_.enter_generation(generation)) return false;
     presence_ = generation;
   }
+  long nanoseconds = kFirstPauseNanoseconds;
   for (int round = 0; machine_.generation() == generation; ++round) {
     if (!machine_.others_in_past_generations(generation)) {
       SignalsBlocked blocked;
@@ -89,8 +93,9 @@ bool Devices::settle(std::uint64_t generation) {
     }
     if (round == kRounds) break;
     tell_others(machine_.fd());
-    timespec pause{.tv_sec = 0, .tv_nsec = kPauseNanoseconds};
+    timespec pause{.tv_sec = 0, .tv_nsec = nanoseconds};
     raw::call(SYS_nanosleep, raw::arg(&pause));
+    nanoseconds = std::min(2 * nanoseconds, kLongestPauseNanoseconds);
   }
   return false;
 }
