@@ -260,10 +260,11 @@ void Daemon::process_register(const std::shared_ptr<Connection>& from, std::uint
   enclave->notify(std::move(release));
 }
 
-// A process that this daemon, before its restart, or its connection, had lost in the middle of a commit.
+// A process that this daemon, before its restart, or its connection, had lost in the middle of a commit or behind it.
 void Daemon::offer_back(const std::shared_ptr<Enclave>& enclave) {
   for (const auto& migration : outgoing_) {
-    if (migration->state() == SourceState::kRecover && migration->lineage() == enclave->lineage()) {
+    const bool recovers = migration->state() == SourceState::kRecover && migration->lineage() == enclave->lineage();
+    if (recovers || migration->attempt() == enclave->attempt()) {
       return migration->source_back(enclave);
     }
   }

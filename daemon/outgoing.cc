@@ -96,11 +96,13 @@ void OutgoingMigration::recover(const wire::Journal& journal) {
 }
 
 void OutgoingMigration::source_back(std::shared_ptr<Enclave> enclave) {
-  if (machine_.state() != SourceState::kRecover) return;
+  const bool destroyed = enclave->status().gate == static_cast<std::uint32_t>(abi::GateState::kDestroyed);
+  if (machine_.state() != SourceState::kRecover && !destroyed) return;
   enclave_ = std::move(enclave);
-  enclave_->user = this;
   pid_ = enclave_->pid();
-  const bool destroyed = enclave_->status().gate == static_cast<std::uint32_t>(abi::GateState::kDestroyed);
+  // It is not needed any more, but it must hear the end: its program serves nobody, and waits for that.
+  if (finished()) return release_source();
+  enclave_->user = this;
   on(destroyed ? SourceEvent::kSourceDestroyed : SourceEvent::kSourceAlive);
 }
 

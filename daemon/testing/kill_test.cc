@@ -285,6 +285,7 @@ TEST_F(FromCommit, SourceDaemonDiesWhileItHandsTheTicketOver) {
   start_daemon(a_, kHasty);
   wait_phase(a_, wire::DONE);
   EXPECT_EQ(the_one_running(), "target-b");
+  wait_for("destroyed", "source-a");  // its program hears of the end, and serves nobody any more
 }
 
 TEST_F(FromCommit, SourceDaemonDiesAfterTheTicketWasTaken) {
@@ -294,6 +295,7 @@ TEST_F(FromCommit, SourceDaemonDiesAfterTheTicketWasTaken) {
   start_daemon(a_, kHasty);
   wait_phase(a_, wire::DONE);
   EXPECT_EQ(the_one_running(), "target-b");
+  wait_for("destroyed", "source-a");  // its program hears of the end, and serves nobody any more
 }
 
 TEST_F(FromCommit, SourceAgentDiesWithTheTicket) {
