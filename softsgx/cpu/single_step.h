@@ -8,6 +8,7 @@
 #include <ucontext.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "softsgx/cpu/thread_record.h"
 
@@ -18,6 +19,8 @@ struct StepWindow {
   bool relative = false;    // to ELRANGE's base
   std::uint64_t begin = 0;  // AEXs only while begin <= RIP < end; …
   std::uint64_t end = ~std::uint64_t{0};
+  std::optional<std::uint64_t> tcs =
+      std::nullopt;  // … and the thread is on the TCS at this offset in ELRANGE; else on any
 };
 
 class SingleStep {
@@ -30,6 +33,7 @@ class SingleStep {
   static void arm(ucontext_t& context, const ThreadRecord& record) noexcept;
 
  private:
+  [[nodiscard]] static bool steps(const ThreadRecord& record) noexcept;
   static StepWindow window_;
 };
 

@@ -24,6 +24,13 @@ std::string variable(const char* name) {
 }  // namespace
 
 std::optional<StepWindow> parse_step_window(const std::string& text) {
+  if (const std::size_t at = text.find("@+"); at != std::string::npos) {
+    auto window = parse_step_window(text.substr(0, at));
+    const auto tcs = number(text.substr(at + 2), 16);
+    if (!window || window->tcs || !tcs) return std::nullopt;
+    window->tcs = *tcs;
+    return window;
+  }
   if (text == "all") return StepWindow{.enabled = true};
   const std::size_t dash = text.find('-');
   if (dash == std::string::npos) return std::nullopt;
@@ -57,7 +64,8 @@ std::optional<Options> read_options(std::string& error) {
   if (const std::string step = variable("SOFTSGX_SINGLE_STEP"); !step.empty()) {
     const auto window = parse_step_window(step);
     if (!window) {
-      error = "SOFTSGX_SINGLE_STEP=" + step + " is neither \"all\" nor BEGIN-END nor +BEGIN-+END in hexadecimal";
+      error = "SOFTSGX_SINGLE_STEP=" + step +
+              " is neither \"all\" nor BEGIN-END nor +BEGIN-+END in hexadecimal (with @+TCS behind it or not)";
       return std::nullopt;
     }
     o.step = *window;

@@ -13,7 +13,7 @@ struct Options {
   std::string machine;       // SOFTSGX_MACHINE: see isa/machine_name.h; empty: the library does nothing
   unsigned aex_hz = 0;       // SOFTSGX_AEX_HZ
   std::uint64_t seed = 0;    // SOFTSGX_SEED
-  StepWindow step;           // SOFTSGX_SINGLE_STEP: "all", "BEGIN-END" or "+BEGIN-+END", hexadecimal
+  StepWindow step;           // SOFTSGX_SINGLE_STEP: "all", "BEGIN-END" or "+BEGIN-+END", hexadecimal, and "@+TCS"
   bool patch_cpuid = false;  // SOFTSGX_PATCH_CPUID: "1"
 };
 

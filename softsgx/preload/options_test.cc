@@ -20,8 +20,18 @@ TEST(StepWindowSyntax, ReadsAllThreeForms) {
   EXPECT_EQ(relative->begin, 0x10u);
 }
 
+TEST(StepWindowSyntax, MayNameATcs) {
+  const auto window = parse_step_window("+0x10-+0x20@+0x3000");
+  ASSERT_TRUE(window);
+  EXPECT_EQ(window->end, 0x20u);
+  EXPECT_EQ(window->tcs, std::uint64_t{0x3000});
+  EXPECT_EQ(parse_step_window("all@+f000")->tcs, std::uint64_t{0xf000});
+  EXPECT_FALSE(parse_step_window("all")->tcs);
+}
+
 TEST(StepWindowSyntax, RefusesTheRest) {
-  for (const char* bad : {"", "-", "12", "12-", "-12", "+1-2", "1-+2", "2-1", "1-1", "x-y", "1-2-3", "1 -2"}) {
+  for (const char* bad : {"", "-", "12", "12-", "-12", "+1-2", "1-+2", "2-1", "1-1", "x-y", "1-2-3", "1 -2", "all@",
+                          "all@+", "all@3", "@+3", "all@+3@+4"}) {
     EXPECT_FALSE(parse_step_window(bad)) << bad;
   }
 }

@@ -53,8 +53,14 @@ std::optional<std::string> window_end(const std::string& file, const std::string
   return fmt::format("+{:#x}", symbol->value);
 }
 
-// [FILE:]BEGIN-END, or FILE:SYMBOL for the whole of a function, as the preload library reads it.
+// [FILE:]BEGIN-END, or FILE:SYMBOL for the whole of a function, with @+TCS behind it or not, as the preload library
+// reads it.
 std::optional<std::string> step_window(const std::string& text, std::string& error) {
+  if (const std::size_t at = text.rfind("@+"); at != std::string::npos) {
+    const auto window = step_window(text.substr(0, at), error);
+    if (!window) return std::nullopt;
+    return *window + text.substr(at);
+  }
   if (text == "all") return text;
   const std::size_t colon = text.rfind(':');
   const std::string file = colon == std::string::npos ? "" : text.substr(0, colon);
@@ -129,7 +135,8 @@ int parse(const std::vector<std::string>& arguments, RunArguments& a) {
   app.add_option("--seed", a.seed, "Of that randomness");
   auto* step = app.add_option("--single-step", a.single_step,
                               "Interrupt enclaves after every instruction: everywhere, in [FILE:]BEGIN-END (addresses, "
-                              "+offsets in ELRANGE, or symbols of the enclave's FILE), or in FILE:FUNCTION")
+                              "+offsets in ELRANGE, or symbols of the enclave's FILE), or in FILE:FUNCTION; with "
+                              "@+OFFSET behind it, only on the TCS at that offset in ELRANGE")
                    ->expected(1);
   app.add_flag("--patch-cpuid", a.patch_cpuid, "Show SGX in CPUID by patching the program, where CPUID cannot fault");
   app.add_option("PATH", a.machine, "Machine file; FILE@0xOFFSET; or auto, a virtual machine's EPC section")
