@@ -18,11 +18,10 @@ wait_line "$hosts_dir/kv.log" 'listening on' >/dev/null
 
 [ "$(redis-cli -p $port set before 'a move')" = OK ]
 redis-benchmark -p $port -q -n 1000 -P 8 -t set,get,incr >/dev/null
-"$bin/kv-writer" "127.0.0.1:$port" load 5000
 
-start "$hosts_dir/writer.log" "$bin/kv-writer" "127.0.0.1:$port" write 3
-writer=$!
-wait_line "$hosts_dir/writer.log" writing >/dev/null
+start "$hosts_dir/load.log" "$bin/kv-load" --server "127.0.0.1:$port" --keys 5000 --connections 3 --pipeline 4 --json
+load=$!
+wait_line "$hosts_dir/load.log" 'kv-load: writing' >/dev/null
 from=a to=b
 for i in $(seq 1 "$moves"); do
   sealift_on $from migrate kv "127.0.0.1:${host_port[$to]}" || {
@@ -31,14 +30,13 @@ for i in $(seq 1 "$moves"); do
     exit 1
   }
   # The program over there serves: its listener takes connections only then.
-  "$bin/kv-writer" "127.0.0.1:$port" check 1 >/dev/null
+  timeout 60 sh -c "until [ \"\$(redis-cli -p $port get before 2>/dev/null)\" = 'a move' ]; do :; done"
   next=$from from=$to to=$next
 done
-kill -TERM "$writer"
-wait "$writer" || { cat "$hosts_dir/writer.log" >&2; exit 1; }
-cat "$hosts_dir/writer.log"
+kill -TERM "$load"
+wait "$load" || { cat "$hosts_dir/load.log" >&2; exit 1; }
+tail -n 1 "$hosts_dir/load.log"
 [ "$(redis-cli -p $port get before)" = 'a move' ]
-"$bin/kv-writer" "127.0.0.1:$port" check 5000
 redis-benchmark -p $port -q -n 1000 -P 8 -t set,get,incr >/dev/null
 sealift_on $from ps | grep -q " $((moves + 1)) "
 echo "ok: $moves moves, epoch $((moves + 1))"
