@@ -18,7 +18,9 @@ if(SEALIFT_ASAN)
   target_link_options(sealift_host_options INTERFACE -fsanitize=address,undefined)
 endif()
 if(SEALIFT_TSAN)
-  target_compile_options(sealift_host_options INTERFACE -fsanitize=thread)
+  # ThreadSanitizer does not model fences (Asio's reference counts have one), and g++ warns of each. What it misses that way
+  # are orders, not races: it may report a race that a fence rules out, and never keeps silent about one because of it.
+  target_compile_options(sealift_host_options INTERFACE -fsanitize=thread -Wno-tsan)
   target_link_options(sealift_host_options INTERFACE -fsanitize=thread)
 endif()
 
