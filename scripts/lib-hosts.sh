@@ -37,6 +37,16 @@ wait_line() {
   }
 }
 
+# within SECONDS COMMAND…: until it succeeds.
+within() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.05  # nothing to wait for: a bounded poll
+  done
+}
+
 # on NAME COMMAND…: on that host's machine, talking to that host's sealiftd.
 on() {
   local name=$1
@@ -60,11 +70,11 @@ start_sealiftd() {
   host_pids[$1.sealiftd]=$!
 }
 
-# host_up NAME EPC
+# host_up NAME EPC [OPTIONS of softsgx create]
 host_up() {
   local name=$1 d=$hosts_dir/$1
   mkdir -p "$d"
-  "$bin/softsgx" create "$d/host.machine" --epc "$2" >/dev/null
+  "$bin/softsgx" create "$d/host.machine" --epc "$2" "${@:3}" >/dev/null
   start "$d/aesmd.log" "$bin/softsgx-aesmd" "$d/host.machine" --socket "$d/aesm.sock" --collateral "$d/collateral"
   wait_line "$d/aesmd.log" 'serves' >/dev/null
   start_agent "$name"

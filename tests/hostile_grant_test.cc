@@ -145,6 +145,23 @@ TEST_F(HostileGrant, ATargetTurnsToAnotherAgentAndIsGrantedThere) {
   EXPECT_TRUE(runs(target_));
 }
 
+// Nor does a second delivery reach what was placed already: the stream goes on where it was, under the first K, for the
+// first lineage and epoch.
+TEST_F(HostileGrant, ASecondKeyDeliveryInTheMiddleOfAStreamChangesNothing) {
+  const auto middle = sealed_.begin() + static_cast<std::ptrdiff_t>(sealed_.size() / 2);
+  ASSERT_EQ(target_agent_.restore(target_, stream_, {sealed_.begin(), middle}), Errc::kOk);
+  KeyHolder successor(there_);
+  ASSERT_EQ(successor.meet(target_), Errc::kOk);
+  messages::KeyDelivery other = stream_.delivery();
+  other.key[0] ^= 1;
+  ++other.epoch;
+  ASSERT_EQ(successor.deliver(target_, other), Errc::kOk);
+  ASSERT_EQ(feed(target_, {middle, sealed_.end()}), Errc::kOk);
+  ASSERT_EQ(successor.grant(target_, stream_), Errc::kOk);
+  EXPECT_EQ(target_.status().epoch, stream_.prepare.epoch + 1);
+  EXPECT_TRUE(runs(target_));
+}
+
 // A session that was never confirmed (its agent died, or lied) leaves the target able to turn to another.
 TEST_F(HostileGrant, AFailedConfirmationDoesNotCostATargetItsInstanceKey) {
   ASSERT_EQ(target_agent_.restore(target_, stream_, sealed_), Errc::kOk);

@@ -153,6 +153,7 @@ TEST_F(HostileInstance, TheDestroyedSourceDoesNothingAnyMore) {
         EXPECT_EQ(e, Errc::kOk);
         break;
       case ControlOp::kCommit:
+      case ControlOp::kCommitHeld:
       case ControlOp::kTicketAgain:
         EXPECT_EQ(e, Errc::kOk);
         EXPECT_EQ(out, m.ticket_message);  // the same bytes
@@ -182,7 +183,7 @@ TEST_F(HostileInstance, ARestoringInstanceTakesOnlyWhatBelongsThere) {
   const auto expect_refusals = [&] {
     for (const ControlOp op :
          {ControlOp::kStart, ControlOp::kRestore, ControlOp::kQuiesce, ControlOp::kDump, ControlOp::kCancel,
-          ControlOp::kCommit, ControlOp::kTicketAgain, ControlOp::kPrecopyDump}) {
+          ControlOp::kCommit, ControlOp::kCommitHeld, ControlOp::kTicketAgain, ControlOp::kPrecopyDump}) {
       EXPECT_NE(target.control(op, op == ControlOp::kRestore ? Bytes(16, 1) : Bytes{}), Errc::kOk)
           << static_cast<int>(op);
     }

@@ -122,7 +122,11 @@ TEST_F(HostileParking, AnExceptionIsHandledOnceAndNeverFromAnOldFrame) {
   }
   ASSERT_TRUE(undefined(peer_.resume(kTcs)));
   ASSERT_TRUE(left_with(peer_.handle(kTcs), Exit::kResume));
-  EXPECT_NE(frame(kTcs).rip, at);
+  const std::uint64_t redirected = frame(kTcs).rip;
+  EXPECT_NE(redirected, at);
+  // And once more, before the thread has gone on: what was handled is no evidence any more.
+  EXPECT_TRUE(left_with(peer_.handle(kTcs), Exit::kResume));
+  EXPECT_EQ(frame(kTcs).rip, redirected);
   EXPECT_TRUE(left_with(peer_.finish(kTcs, peer_.resume(kTcs)), Exit::kDone));
 }
 

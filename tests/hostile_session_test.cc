@@ -211,6 +211,17 @@ TEST_F(HostileSession, ACancelledAttemptSealsNothingMore) {
   expect_unharmed();
 }
 
+// With a session and its key there is a moment at which records could be sealed of an enclave that runs.
+TEST_F(HostileSession, ARecordBeforeTheGateIsClosedIsRefused) {
+  start();
+  ASSERT_EQ(agent_.meet(peer_), Errc::kOk);
+  Bytes out;
+  EXPECT_EQ(peer_.control(ControlOp::kDump, {}, out), Errc::kNotReady);
+  EXPECT_TRUE(out.empty());
+  EXPECT_EQ(peer_.status().records, 0u);
+  expect_unharmed();
+}
+
 // Ready is for one session: a host that kept it cannot make the source commit later.
 TEST_F(HostileSession, ReadyOfACancelledAttemptCommitsNothing) {
   LabMachine elsewhere;

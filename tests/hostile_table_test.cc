@@ -111,6 +111,13 @@ TEST_F(HostileTable, UnbornEntersNothing) {
   Peer unborn(machine_);
   ASSERT_EQ(unborn.build("tiny"), Errc::kOk) << unborn.error;
   expect_table(unborn, GateState::kUnborn, ~0u);
+  if (const std::string why = no_breakpoints(peer_); !why.empty()) GTEST_SKIP() << why;
+  // Interrupted in the entry code, and entered once more: stage 1 has no thread blocks to work with yet.
+  const std::uint64_t entry = unborn.symbol("sealift_entry");
+  const std::uint64_t second = unborn.instructions(entry, entry + 64)[1];
+  ASSERT_TRUE(interrupted(unborn.enclu({kEenterLeaf, kTcs, 99, 0, 0, {second}, {}, 0})));
+  EXPECT_TRUE(refused_with(unborn.handle(kTcs), Errc::kGateClosed));
+  EXPECT_TRUE(refused_with(unborn.finish(kTcs, unborn.resume(kTcs)), Errc::kBadRequest));
 }
 
 TEST_F(HostileTable, QuiescingEntersNothing) {

@@ -63,6 +63,30 @@ TEST_F(HostileThreads, AThreadThatIsBeingSentOutIsNeverParked) {
   EXPECT_TRUE(copy.raw_call(kTcs, counter::kGet, "k").ok());
 }
 
+// Between the look at the gate, which was closed, and the jump that follows from it: were the thread parked here, it
+// would take that jump on the target, and there take back a state that has not travelled.
+TEST_F(HostileThreads, AThreadThatHasSeenTheClosedGateIsSentOutAndNotParked) {
+  const std::uint64_t publish = peer_.instructions(entry_, window_end_, "cmpxchg").at(0);
+  const std::vector<std::uint64_t> window = peer_.instructions(publish, window_end_);
+  ASSERT_EQ(agent_.meet(peer_), Errc::kOk);
+  const messages::Prepare prepare = agent_.prepare();
+  ASSERT_TRUE(interrupted(put_until(kTcs, "k", "v", window.at(1))));  // Running is published
+  EXPECT_EQ(close_gate(peer_), 1u);
+  ASSERT_TRUE(interrupted(resume_until(kTcs, window.at(window.size() - 2))));
+  EXPECT_TRUE(left_with(peer_.handle(kTcs), Exit::kResume));
+  EXPECT_TRUE(refused_with(peer_.finish(kTcs, peer_.resume(kTcs)), Errc::kGateClosed));
+  EXPECT_EQ(state_of(peer_, kTcs), ThreadState::kFree);
+  EXPECT_EQ(close_gate(peer_), 0u);
+
+  const std::vector<Bytes> sealed = dump_rest(peer_);
+  LabMachine elsewhere;
+  Peer copy(elsewhere);
+  KeyHolder agent(elsewhere);
+  revive(copy, agent, OpenStream::of(prepare, sealed), sealed);
+  EXPECT_EQ(state_of(copy, kTcs), ThreadState::kFree);
+  EXPECT_TRUE(copy.raw_call(kTcs, counter::kGet, "k").ok());
+}
+
 // An interrupt's frame is never evidence, and evidence is cleared whenever stage 1 has seen it.
 TEST_F(HostileThreads, EvidenceIsClearedInTheWindowToo) {
   ASSERT_TRUE(interrupted(put_until(kTcs, "k", "v", window_end_ - kLastOfWindow)));

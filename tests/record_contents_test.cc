@@ -38,11 +38,21 @@ TEST_F(SealedRecords, LengthsThatDoNotFitTheKindAreRefused) {
 }
 
 TEST_F(SealedRecords, ABodyLargerThanARecordMayHaveIsRefused) {
-  std::vector<Bytes> records = sealed_;
-  const auto too_long = static_cast<std::uint32_t>(record::kMaxBody + 1);
-  records[0].resize(sizeof(record::RecordHeader) + too_long + record::kTagBytes);
-  std::memcpy(records[0].data() + offsetof(record::RecordHeader, body_len), &too_long, sizeof too_long);
-  expect_refused(records, Errc::kBadLength);
+  // The first is refused for its shape as well; of the others only the bound keeps them out of core's scratch.
+  constexpr auto kTooLong = static_cast<std::uint32_t>(record::kMaxBody + 1);
+  constexpr std::uint32_t kTooMany = record::kMaxBody / sgx::kPageSize + 1;
+  for (const record::RecordHeader& h : {head(Kind::kPages, 1, 1, kTooLong), head(Kind::kThreads, 0, 0, kTooLong),
+                                        head(Kind::kPages, 1, kTooMany, kTooMany * sgx::kPageSize)}) {
+    record::RecordHeader first = stream_.records.front().header;
+    first.kind = h.kind;
+    first.page_count = h.page_count;
+    first.first_page = h.first_page;
+    first.body_len = h.body_len;
+    std::vector<Bytes> records = sealed_;
+    records[0].resize(sizeof first + first.body_len + record::kTagBytes);
+    std::memcpy(records[0].data(), &first, sizeof first);
+    expect_refused(records, Errc::kBadLength);
+  }
 }
 
 TEST_F(SealedRecords, PagesOutsideACheckpointAreRefused) {

@@ -19,7 +19,8 @@ class OneEnclave : public ::testing::Test {
   // TCSs of `tiny`: control, main, three that serve ecalls, then those of threads made inside.
   static constexpr std::uint32_t kTcs = 2, kOtherTcs = 3, kThirdTcs = 4, kPoolTcs = 5;
 
-  OneEnclave() : agent_(machine_), peer_(machine_) {}
+  // `options` go to `softsgx run`.
+  explicit OneEnclave(const std::vector<std::string>& options = {}) : agent_(machine_), peer_(machine_, options) {}
   void SetUp() override {
     ASSERT_EQ(peer_.build("tiny"), Errc::kOk) << peer_.error;
     ASSERT_EQ(peer_.start(), Errc::kOk) << peer_.error;

@@ -206,6 +206,7 @@ class Peer {
     c.rdi = args.request;
     c.rsi = args.a;
     c.rdx = args.b;
+    c.dirty = args.dirty ? 1 : 0;
     std::vector<Breakpoint> breakpoints;
     for (const std::uint64_t offset : args.before) breakpoints.push_back({instance_->base() + offset, false});
     for (const std::uint64_t offset : args.after_write) breakpoints.push_back({instance_->base() + offset, true});

@@ -13,6 +13,8 @@
 #define RC_OUT_RDX 64
 #define RC_OUT_R8 72
 #define RC_OUT_RAX 96
+#define RC_DIRTY 168
+#define RFLAGS_DF_AC 0x40400
 
         .section .tbss, "awT", @nobits
         .balign 8
@@ -41,7 +43,14 @@ lab_enclu:
         fnstcw  4(%rsp)
         movq    %rdi, 8(%rsp)
         movq    %rsp, %fs:lab_rsp@tpoff
-        movq    RC_TCS(%rdi), %rbx
+        cmpq    $0, RC_DIRTY(%rdi)
+        je      1f
+        fldcw   lab_dirty_x87(%rip)
+        ldmxcsr lab_dirty_mxcsr(%rip)
+        pushfq
+        orq     $RFLAGS_DF_AC, (%rsp)
+        popfq
+1:      movq    RC_TCS(%rdi), %rbx
         movq    RC_RSI(%rdi), %rsi
         movq    RC_RDX(%rdi), %rdx
         movq    RC_LEAF(%rdi), %rax
@@ -94,4 +103,11 @@ lab_enclu_fault:
         popq    %rbp
         ret
         .size   lab_enclu, . - lab_enclu
+
+        .section .rodata
+        .balign 4
+lab_dirty_mxcsr:
+        .long   0x6000
+lab_dirty_x87:
+        .word   0x0c40
         .section .note.GNU-stack, "", @progbits

@@ -31,8 +31,10 @@ struct RawCall {
   std::uint64_t hit;        // 1: a breakpoint made the AEX
   // After an EEXIT: whatever else the enclave has left.
   std::uint64_t out_rax, out_r9, out_r10, out_r11, out_r12, out_r13, out_r14, out_r15, out_rflags;
+  // 1: ENCLU is executed with DF and AC set, and with x87 and SSE exceptions unmasked and rounding towards zero.
+  std::uint64_t dirty;
 };
-static_assert(offsetof(RawCall, out_rax) == 96);
+static_assert(offsetof(RawCall, out_rax) == 96 && offsetof(RawCall, dirty) == 168);
 
 // The vector and x87 registers as the last EEXIT left them: an XSAVE image in this CPU's layout, zeroes where a
 // component is in its initial state.

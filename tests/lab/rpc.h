@@ -55,8 +55,9 @@ struct EncluArgs {
   std::vector<std::uint64_t> before;       // interrupt before the instruction at these offsets
   std::vector<std::uint64_t> after_write;  // interrupt after a write to the byte at these offsets
   std::uint32_t kick_us = 0;               // interrupt after so long; 0: not
-  auto tie() { return std::tie(leaf, tcs, request, a, b, before, after_write, kick_us); }
-  auto tie() const { return std::tie(leaf, tcs, request, a, b, before, after_write, kick_us); }
+  bool dirty = false;                      // with flags and control words that no ABI allows (raw.h)
+  auto tie() { return std::tie(leaf, tcs, request, a, b, before, after_write, kick_us, dirty); }
+  auto tie() const { return std::tie(leaf, tcs, request, a, b, before, after_write, kick_us, dirty); }
 };
 
 struct EncluResult {
