@@ -37,7 +37,10 @@ trap 'programs_end; hosts_end' EXIT
 running_on() { sealift_on "$1" ps --json 2>/dev/null | grep -c '"state": "running"' || true; }
 running() { echo $(($(running_on a) + $(running_on b))); }
 # The phase of the newest migration out of a host, as `sealift status --json` tells it.
-phase_on() { sealift_on "$1" status --json 2>/dev/null | grep -A 40 '"direction": "out"' | sed -n 's/.*"phase": "\(.*\)".*/\1/p' | tail -n 1; }
+phase_on() {
+  sealift_on "$1" status --json 2>/dev/null |
+    awk -F'"' '/"direction":/ { out = /"out"/ } /"phase":/ && out { phase = $4 } END { print phase }'
+}
 # No migration out of that host is under way. (An instance that was restored may wait for a grant for ever; that is no harm.)
 idle_on() {
   sealift_on "$1" status --json 2>/dev/null >"$hosts_dir/status.$1" || return 1
@@ -47,7 +50,8 @@ agent_up_on() { sealift_on "$1" status --json 2>/dev/null | grep -q '"up": true'
 answers() { [ "$(redis-cli -p $port ping 2>/dev/null)" = PONG ]; }
 idle() { idle_on a && idle_on b; }
 settled() { idle && [ "$(running)" -ge 1 ]; }
-lost() { [ "$(phase_on a)" = lost ] || [ "$(phase_on b)" = lost ]; }
+# Given up: lost; or stranded, as a daemon says that cannot know whether the agent's successor has what it needs.
+lost() { [[ "$(phase_on a) $(phase_on b)" =~ lost|stranded ]]; }
 settled_or_lost() { settled || { idle && lost; }; }
 
 store_up() {
@@ -159,8 +163,9 @@ one_death() {
   [ "$now" -le 1 ] || fail "$who at $phase: $now instances run"
   if [ "$now" = 0 ]; then
     may_lose "$who" "$phase" || fail "$who at $phase: the lineage is lost"
-    echo "ok: $who killed at $phase ($seen): lost, as the design admits"
+    echo "ok: $who killed at $phase ($seen): $(phase_on $from), as the design admits"
     kill -KILL "$load"
+    wait "$load" 2>/dev/null || true
     programs_end
     store_up
     return
