@@ -139,6 +139,7 @@ json to_json(const wire::EnclaveRow& row) {
               {"elrange_base", row.elrange_base()},
               {"elrange_size", row.elrange_size()}};
   if (row.phase() != wire::PHASE_UNSPECIFIED) out["phase"] = phase_name(row.phase());
+  if (!row.guest().empty()) out["vm"] = row.guest();
   return out;
 }
 
@@ -157,6 +158,10 @@ json to_json(const wire::MigrationInfo& info) {
               {"bytes_per_second", info.bytes_per_second()},
               {"downtime_seconds", info.downtime_seconds()},
               {"total_seconds", info.total_seconds()}};
+  out["phases"] = json::array();
+  for (const wire::PhaseTime& time : info.phases()) {
+    out["phases"].push_back({{"phase", phase_name(time.phase())}, {"seconds", time.seconds()}});
+  }
   out["seconds_left"] = info.seconds_left() < 0 ? json() : json(info.seconds_left());
   if (info.has_failure()) out["failure"] = to_json(info.failure());
   return out;
@@ -174,13 +179,16 @@ json to_json(const wire::StatusReply& status) {
 }
 
 void print_enclaves(std::ostream& out, const std::vector<wire::EnclaveRow>& rows) {
+  const bool guests = std::any_of(rows.begin(), rows.end(), [](const auto& row) { return !row.guest().empty(); });
   std::vector<std::vector<std::string>> table = {{"LINEAGE", "EPOCH", "NAME", "PID", "STATE", "THREADS", "SIZE"}};
+  if (guests) table[0].emplace_back("VM");
   for (const wire::EnclaveRow& row : rows) {
     std::string state = gate_name(row.gate());
     if (row.phase() != wire::PHASE_UNSPECIFIED) state += std::string(" (") + phase_name(row.phase()) + ")";
     table.push_back({hex(row.lineage()).substr(0, kShortLineage), std::to_string(row.epoch()), row.name(),
                      std::to_string(row.pid()), state, std::to_string(row.threads()),
                      human_bytes(static_cast<double>(row.pages()) * 4096)});
+    if (guests) table.back().push_back(row.guest().empty() ? "-" : row.guest());
   }
   print_table(out, table);
 }

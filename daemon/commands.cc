@@ -19,6 +19,22 @@ wire::Envelope list_of(const wire::MigrationInfo& info) {
   return out;
 }
 
+// While there is no enclave, its broker knows only what was before.
+abi::GateState gate_of(const GuestEnclave& enclave) {
+  switch (enclave.state) {
+    case GuestEnclave::State::kHeld:
+      return abi::GateState::kQuiescing;
+    case GuestEnclave::State::kResuming:
+      return abi::GateState::kRestoring;
+    case GuestEnclave::State::kCommitted:
+    case GuestEnclave::State::kUnticketed:
+    case GuestEnclave::State::kLost:
+      return abi::GateState::kDestroyed;
+    default:
+      return static_cast<abi::GateState>(enclave.gate);
+  }
+}
+
 }  // namespace
 
 void Daemon::cli_message(const std::shared_ptr<Connection>& from, const wire::Envelope& message) {
@@ -50,17 +66,52 @@ wire::EnclaveRow Daemon::row_of(const Enclave& enclave) const {
   return row;
 }
 
+void Daemon::refresh_all(std::function<void()> done) {
+  auto left = std::make_shared<std::size_t>(1);
+  const auto one_less = [left, done = std::move(done)] {
+    if (--*left == 0) done();
+  };
+  for (const Guest& guest : guests_.guests()) {
+    ++*left;
+    guests_.refresh(guest.name, one_less);
+  }
+  registry_.refresh_all(io_, one_less);
+}
+
+std::vector<wire::EnclaveRow> Daemon::guest_rows() const {
+  std::vector<wire::EnclaveRow> out;
+  for (const Guest& guest : guests_.guests()) {
+    if (!guest.connected) continue;
+    for (const GuestEnclave& enclave : guest.enclaves) {
+      wire::EnclaveRow row;
+      row.set_guest(guest.name);
+      row.set_lineage(enclave.lineage);
+      row.set_epoch(enclave.epoch);
+      row.set_name(enclave.name);
+      row.set_pid(enclave.pid);
+      row.set_gate(static_cast<std::uint32_t>(gate_of(enclave)));
+      row.set_threads(enclave.threads);
+      row.set_pages(enclave.pages);
+      row.set_image(enclave.image);
+      row.set_mrenclave(enclave.mrenclave);
+      out.push_back(std::move(row));
+    }
+  }
+  return out;
+}
+
 void Daemon::cli_ps(const std::shared_ptr<Connection>& from, std::uint64_t id) {
-  registry_.refresh_all(io_, [this, from, id] {
+  refresh_all([this, from, id] {
     wire::Envelope reply;
     reply.mutable_ps_reply();
     for (const auto& enclave : registry_.all()) *reply.mutable_ps_reply()->add_enclaves() = row_of(*enclave);
+    for (const auto& row : guest_rows()) *reply.mutable_ps_reply()->add_enclaves() = row;
     from->reply(id, std::move(reply));
   });
 }
 
 void Daemon::cli_status(const std::shared_ptr<Connection>& from, std::uint64_t id, const std::string& which) {
-  registry_.refresh_all(io_, [this, from, id, which] {
+  refresh_all([this, from, id, which] {
     wire::Envelope reply;
     wire::StatusReply& out = *reply.mutable_status_reply();
     out.set_daemon_name(options_.name);
@@ -80,6 +131,9 @@ void Daemon::cli_status(const std::shared_ptr<Connection>& from, std::uint64_t i
       if (which.empty() || is_named(which, enclave->registration().name(), enclave->pid(), enclave->lineage())) {
         *out.add_enclaves() = row_of(*enclave);
       }
+    }
+    for (const auto& row : guest_rows()) {
+      if (which.empty() || is_named(which, row.name(), row.pid(), row.lineage())) *out.add_enclaves() = row;
     }
     if (!which.empty() && out.enclaves().empty() && out.migrations().empty()) {
       return from->reply(id, make_failure(wire::Failure::NOT_FOUND, "no such enclave or migration on this host", which,
@@ -120,8 +174,8 @@ void Daemon::cli_migrate(const std::shared_ptr<Connection>& from, std::uint64_t 
     }
     auto migration = std::make_shared<OutgoingMigration>(parts(), peer_for(*where));
     outgoing_.push_back(migration);
-    watch(migration, from, id);
     migration->start(enclave);
+    watch(migration, from, id);  // now that it has a name
   });
 }
 

@@ -1,7 +1,6 @@
 #include "daemon/daemon.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,21 +29,13 @@ Options complete(Options options) {
   return options;
 }
 
-// Who connects to the Unix socket: the same user, or root. The file's mode says so too; this holds if it was changed.
-std::optional<std::uint32_t> trusted_pid(int fd) {
-  ucred peer{};
-  socklen_t size = sizeof(peer);
-  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
-  if (peer.uid != ::getuid() && peer.uid != 0) return std::nullopt;
-  return static_cast<std::uint32_t>(peer.pid);
-}
-
 }  // namespace
 
 Daemon::Daemon(asio::io_context& io, Options options)
     : io_(io),
       options_(complete(std::move(options))),
       agent_(io, options_),
+      guests_({io, options_, agent_, [this](const HostPort& where) { return peer_for(where); }}),
       local_acceptor_(listen_unix(io, options_.socket)),
       progress_timer_(io),
       settle_timer_(io),
@@ -52,24 +43,13 @@ Daemon::Daemon(asio::io_context& io, Options options)
   if (options_.listen.empty()) return;
   const auto where = parse_host_port(options_.listen);
   if (!where) throw std::invalid_argument("not HOST:PORT: " + options_.listen);
-  using asio::ip::tcp;
-  tcp::resolver resolver(io);
-  const auto found = resolver.resolve(where->host, where->port, tcp::resolver::passive);
-  peer_acceptor_.emplace(io);
-  std::error_code error;
-  peer_acceptor_->open(found.begin()->endpoint().protocol());
-  peer_acceptor_->set_option(tcp::acceptor::reuse_address(true));
-  peer_acceptor_->bind(found.begin()->endpoint(), error);
-  if (error) throw std::system_error(error, options_.listen);
-  peer_acceptor_->listen();
+  peer_acceptor_.emplace(listen_tcp(io, *where));
 }
 
 Daemon::~Daemon() = default;
 
 std::string Daemon::listen_address() const {
-  if (!peer_acceptor_) return "";
-  const auto endpoint = peer_acceptor_->local_endpoint();
-  return HostPort{endpoint.address().to_string(), std::to_string(endpoint.port())}.str();
+  return peer_acceptor_ ? address_of(*peer_acceptor_) : "";
 }
 
 void Daemon::start() {
@@ -77,6 +57,8 @@ void Daemon::start() {
   accept_local();
   if (peer_acceptor_) accept_peer();
   recover();
+  for (const std::string& channel : options_.guest_listen) guests_.listen(channel);
+  for (const auto& [name, channel] : options_.guest_channels) guests_.attach(name, channel);
   vms_.start();
   settle_timer_.expires_after(options_.timeouts.settle);
   settle_timer_.async_wait([this](const std::error_code& error) {
@@ -104,6 +86,7 @@ void Daemon::stop() {
   for (const auto& migration : incoming_history_) migration->shut_down();
   for (const auto& [token, migration] : incoming_) migration->shut_down();
   vms_.stop();
+  guests_.stop();
   agent_.stop();
   for (const auto& connection : locals_) connection->close("the daemon ends");
   for (const auto& [key, session] : sessions_) session->close("the daemon ends");

@@ -16,6 +16,7 @@
 #include <string>
 
 #include "daemon/agent_client.h"
+#include "daemon/guest_port.h"
 #include "daemon/incoming.h"
 #include "daemon/options.h"
 #include "daemon/outgoing.h"
@@ -39,6 +40,7 @@ class Daemon : private PeerSession::Host, private OutgoingMigration::Host {
   // Where it really listens, also if port 0 was asked for.
   [[nodiscard]] std::string listen_address() const;
   [[nodiscard]] Registry& registry() noexcept { return registry_; }
+  [[nodiscard]] GuestPort& guests() noexcept { return guests_; }
 
  private:
   using CliDone = std::function<void(const OutgoingMigration&)>;
@@ -60,6 +62,8 @@ class Daemon : private PeerSession::Host, private OutgoingMigration::Host {
 
   // commands.cc
   void cli_message(const std::shared_ptr<Connection>& from, const wire::Envelope& message);
+  void refresh_all(std::function<void()> done);
+  [[nodiscard]] std::vector<wire::EnclaveRow> guest_rows() const;
   void cli_ps(const std::shared_ptr<Connection>& from, std::uint64_t id);
   void cli_status(const std::shared_ptr<Connection>& from, std::uint64_t id, const std::string& which);
   void cli_migrate(const std::shared_ptr<Connection>& from, std::uint64_t id, const wire::MigrateRequest& request);
@@ -92,6 +96,7 @@ class Daemon : private PeerSession::Host, private OutgoingMigration::Host {
   const Options options_;
   Registry registry_;
   AgentClient agent_;
+  GuestPort guests_;
   asio::local::stream_protocol::acceptor local_acceptor_;
   std::optional<asio::ip::tcp::acceptor> peer_acceptor_;
   asio::steady_timer progress_timer_;

@@ -131,4 +131,46 @@ void connect_tcp(asio::io_context& io, const HostPort& where, Connected done) {
       });
 }
 
+asio::ip::tcp::acceptor listen_tcp(asio::io_context& io, const HostPort& where) {
+  using asio::ip::tcp;
+  tcp::resolver resolver(io);
+  const auto found = resolver.resolve(where.host, where.port, tcp::resolver::passive);
+  tcp::acceptor acceptor(io);
+  std::error_code error;
+  acceptor.open(found.begin()->endpoint().protocol());
+  acceptor.set_option(tcp::acceptor::reuse_address(true));
+  acceptor.bind(found.begin()->endpoint(), error);
+  if (error) throw std::system_error(error, where.str());
+  acceptor.listen();
+  return acceptor;
+}
+
+std::string address_of(const asio::ip::tcp::acceptor& acceptor) {
+  const auto endpoint = acceptor.local_endpoint();
+  return HostPort{endpoint.address().to_string(), std::to_string(endpoint.port())}.str();
+}
+
+std::optional<std::uint32_t> trusted_pid(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
+  if (peer.uid != ::getuid() && peer.uid != 0) return std::nullopt;
+  return static_cast<std::uint32_t>(peer.pid);
+}
+
+std::string channel_path(const std::string& channel) {
+  constexpr std::string_view kUnix = "unix:";
+  if (channel.starts_with(kUnix)) return channel.substr(kUnix.size());
+  return channel.starts_with('/') ? channel : std::string();
+}
+
+void connect_channel(asio::io_context& io, const std::string& channel, Connected done) {
+  if (const std::string path = channel_path(channel); !path.empty()) return connect_unix(io, path, std::move(done));
+  const auto where = parse_host_port(channel);
+  if (where && !where->host.empty()) return connect_tcp(io, *where, std::move(done));
+  asio::post(io, [&io, done = std::move(done)] {
+    done(std::make_error_code(std::errc::invalid_argument), Connection::Socket(io));
+  });
+}
+
 }  // namespace sealift::daemon

@@ -20,6 +20,7 @@
 // all enclaves that have not committed, keeps the others, and tells the truth at the next guest_up.
 #pragma once
 
+#include <asio/io_context.hpp>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -36,8 +37,18 @@
 
 namespace sealift::daemon {
 
-struct GuestParts;
-class GuestSession;
+class AgentClient;
+class Peer;
+struct HostPort;
+struct Options;
+
+// What it needs of the daemon; all must outlive it.
+struct GuestParts {
+  asio::io_context& io;
+  const Options& options;
+  AgentClient& agent;
+  std::function<std::shared_ptr<Peer>(const HostPort&)> peer_for;
+};
 
 // One enclave of a guest, as its broker says.
 struct GuestEnclave {
@@ -63,6 +74,9 @@ struct GuestEnclave {
   std::string attempt;     // 16 bytes, once prepared
   Errc error = Errc::kOk;  // of the last step that failed
   std::string text;        // and what it was, one line
+  std::uint32_t gate = 0;  // abi::GateState, as last known
+  std::uint32_t threads = 0;
+  std::string image;
   // Of the last checkpoint and resume, by the guest's clock (CLOCK_MONOTONIC, ms since the guest's start).
   double gate_closed_ms = 0, held_ms = 0, committed_ms = 0, rebuilt_ms = 0, gate_opened_ms = 0;
   [[nodiscard]] double downtime_ms() const {

@@ -4,13 +4,17 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <asio/io_context.hpp>
 #include <asio/signal_set.hpp>
 #include <cstdlib>
 #include <iostream>
 #include <iterator>
 #include <sstream>
+#include <stdexcept>
+#include <thread>
 
+#include "daemon/broker.h"
 #include "daemon/daemon.h"
 #include "daemon/endpoint.h"
 
@@ -42,6 +46,9 @@ std::filesystem::path default_state_dir() {
 
 struct Arguments {
   Options options;
+  bool guest = false;
+  std::string host_channel;
+  std::vector<std::string> guest_channels;
   std::string agent_command;
   std::string launcher;
   std::string log_level = "info";
@@ -72,6 +79,14 @@ void declare(CLI::App& app, Arguments& arguments) {
   app.add_option("--window", options.window, "Records under way at most")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  app.add_flag("--guest", arguments.guest,
+               "Be the broker inside a virtual machine: its programs' enclaves move with it; see --host-channel");
+  app.add_option("--host-channel", arguments.host_channel,
+                 "With --guest: how the host is reached: a virtio-serial port, a Unix socket, or HOST:PORT");
+  app.add_option("--guest-listen", options.guest_listen,
+                 "Unix socket or HOST:PORT where brokers of virtual machines come in; repeatable");
+  app.add_option("--guest-channel", arguments.guest_channels,
+                 "NAME=SOCKET: the host's end of a virtual machine's virtio-serial port; repeatable");
   app.add_option("--log-level", arguments.log_level, "trace, debug, info, warn or error")->capture_default_str();
   app.add_option_function<unsigned>(
       "--grant-timeout-ms",
@@ -81,6 +96,44 @@ void declare(CLI::App& app, Arguments& arguments) {
       "--stall-timeout-ms",
       [&options](unsigned ms) { options.timeouts.stall = options.timeouts.verify = std::chrono::milliseconds(ms); },
       "How long no record may move before a migration is given up");
+}
+
+// Runs until SIGTERM or SIGINT.
+template <typename Service>
+void serve(asio::io_context& io, Service& service) {
+  asio::signal_set signals(io, SIGTERM, SIGINT);
+  signals.async_wait([&](const std::error_code& error, int signal) {
+    if (error) return;
+    spdlog::info("signal {}: ends", signal);
+    service.stop();
+    io.stop();
+  });
+  service.start();
+  io.run();
+  // What stop() has set going: closing, telling children.
+  io.restart();
+  while (io.poll() > 0) {
+  }
+}
+
+void run_broker(const Arguments& arguments) {
+  if (arguments.host_channel.empty()) throw std::invalid_argument("--guest needs --host-channel");
+  asio::io_context io;
+  sealift::daemon::Broker broker(io, {arguments.options.name, arguments.options.socket, arguments.host_channel,
+                                      std::max(1u, std::thread::hardware_concurrency())});
+  serve(io, broker);
+}
+
+void run_daemon(Arguments& arguments) {
+  Options& options = arguments.options;
+  for (const std::string& text : arguments.guest_channels) {
+    const auto equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) throw std::invalid_argument("not NAME=SOCKET: " + text);
+    options.guest_channels.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  asio::io_context io;
+  sealift::daemon::Daemon daemon(io, options);
+  serve(io, daemon);
 }
 
 }  // namespace
@@ -105,22 +158,9 @@ int main(int argc, char** argv) {
   }
   spdlog::set_level(spdlog::level::from_str(arguments.log_level));
   spdlog::flush_on(spdlog::level::info);
+  ::signal(SIGPIPE, SIG_IGN);  // a channel that is gone is an error like any other
   try {
-    asio::io_context io;
-    sealift::daemon::Daemon daemon(io, options);
-    asio::signal_set signals(io, SIGTERM, SIGINT);
-    signals.async_wait([&](const std::error_code& error, int signal) {
-      if (error) return;
-      spdlog::info("signal {}: ends", signal);
-      daemon.stop();
-      io.stop();
-    });
-    daemon.start();
-    io.run();
-    // What stop() has set going: closing, telling children.
-    io.restart();
-    while (io.poll() > 0) {
-    }
+    arguments.guest ? run_broker(arguments) : run_daemon(arguments);
     return 0;
   } catch (const std::exception& error) {
     std::cerr << "sealiftd: cannot start: " << error.what() << '\n';

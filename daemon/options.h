@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sealift::daemon {
@@ -37,6 +38,10 @@ struct Options {
   std::filesystem::path spool_dir;    // default: state_dir
   std::vector<std::string> launcher;  // put before the command line of programs started for incoming migrations
   std::vector<std::filesystem::path> allowed_programs;  // files or folders; see `may_start`
+  // Virtual machines on this host: where their brokers come to, and those that are reached at a channel (name,
+  // channel).
+  std::vector<std::string> guest_listen;
+  std::vector<std::pair<std::string, std::string>> guest_channels;
   bool stop_children = false;
   std::uint32_t window = 64;  // records under way
   Timeouts timeouts;

@@ -137,6 +137,8 @@ void OutgoingMigration::on(SourceEvent event) {
 void OutgoingMigration::entered(SourceState before) {
   spdlog::info("outgoing {} {}: {} -> {}", name(), hex(attempt()), name_of(before), name_of(machine_.state()));
   if (machine_.state() == SourceState::kQuiesce) gate_closed_ = seconds_now();
+  const wire::Phase phase = wire_phase(phase_of(machine_.state()));
+  if (phases_.empty() || phases_.back().first != phase) phases_.emplace_back(phase, seconds_now());
   arm_timer();
   // Our agent may have told before the last record left.
   if (machine_.state() == SourceState::kVerify && ready_arrived_) poll_ready();
@@ -367,6 +369,12 @@ wire::MigrationInfo OutgoingMigration::info() const {
   if (gate_closed_ > 0) out.set_downtime_seconds((gate_opened_ > 0 ? gate_opened_ : now) - gate_closed_);
   out.set_total_seconds(now - started_);
   out.set_detail(name_of(machine_.state()));
+  for (std::size_t i = 0; i < phases_.size(); ++i) {
+    if (i + 1 == phases_.size() && finished()) break;  // being over takes no time
+    wire::PhaseTime& time = *out.add_phases();
+    time.set_phase(phases_[i].first);
+    time.set_seconds((i + 1 < phases_.size() ? phases_[i + 1].second : now) - phases_[i].second);
+  }
   if (failure_.kind() != wire::Failure::KIND_UNSPECIFIED && machine_.state() != SourceState::kDone) {
     *out.mutable_failure() = failure_;
   }

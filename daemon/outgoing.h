@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "daemon/agent_client.h"
@@ -160,6 +161,7 @@ class OutgoingMigration : public std::enable_shared_from_this<OutgoingMigration>
   double started_ = 0;
   double finished_at_ = 0;
   double gate_closed_ = 0;
+  std::vector<std::pair<wire::Phase, double>> phases_;  // and when each began
   double gate_opened_ = 0;
   wire::Failure failure_;
   asio::steady_timer timer_;

@@ -64,6 +64,13 @@ void Enclave::quiesce(std::uint32_t budget_ms, ControlHandler on_result) {
   });
 }
 
+void Enclave::request(wire::Envelope message, Connection::ReplyHandler on_reply) {
+  if (connection_) return connection_->request(std::move(message), std::move(on_reply));
+  wire::Envelope reply;
+  *reply.mutable_failure() = make_failure(wire::Failure::UNREACHABLE, "the program is gone", registration_.name(), "");
+  on_reply(reply);
+}
+
 void Enclave::notify(wire::Envelope message) {
   if (connection_) connection_->notify(std::move(message));
 }

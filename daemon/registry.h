@@ -34,6 +34,8 @@ class Enclave {
   // `on_result` gets kNoSession if the process is lost first (enclave_gone follows), or whatever the enclave says.
   void control(abi::ControlOp op, const std::string& input, ControlHandler on_result);
   void quiesce(std::uint32_t budget_ms, ControlHandler on_result);
+  // Any other request; the reply has a failure if the process is lost first.
+  void request(wire::Envelope message, Connection::ReplyHandler on_reply);
   void notify(wire::Envelope message);
   // Brings `status` up to date first; keeps the old one if the process does not answer.
   void refresh(std::function<void()> done);
@@ -52,9 +54,10 @@ class Enclave {
 
   EnclaveUser* user = nullptr;  // set while an attempt is under way
 
- private:
+  // abi::Status, from whoever asked the enclave; anything else is ignored.
   void set_status(const std::string& bytes);
 
+ private:
   std::shared_ptr<Connection> connection_;
   wire::Register registration_;
   abi::Status status_{};

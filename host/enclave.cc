@@ -38,6 +38,7 @@ host::EnclaveInfo info_of(const Instance& instance, const std::string& path) {
   info.program = host::this_program();
   info.elrange_base = instance.base();
   info.elrange_size = instance.image().config().elrange_size;
+  info.epc_bytes = (instance.image().page_count() + 1) * sgx::kPageSize;
   std::memcpy(info.mrenclave.data(), instance.image().sigstruct().enclavehash.bytes, info.mrenclave.size());
   return info;
 }

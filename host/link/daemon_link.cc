@@ -155,6 +155,12 @@ struct DaemonLink::Impl : std::enable_shared_from_this<Impl> {
         return message.records_taken().local_id();
       case wire::Envelope::kRelease:
         return message.release().local_id();
+      case wire::Envelope::kHold:
+        return message.hold().local_id();
+      case wire::Envelope::kRebuild:
+        return message.rebuild().local_id();
+      case wire::Envelope::kRefill:
+        return message.refill().local_id();
       default:
         return 0;
     }

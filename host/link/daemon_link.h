@@ -39,6 +39,7 @@ struct EnclaveInfo {
   Program program;
   std::uint64_t elrange_base = 0;
   std::uint64_t elrange_size = 0;
+  std::uint64_t epc_bytes = 0;  // that building it takes, its SECS included
   std::array<std::uint8_t, 32> mrenclave{};
 };
 

@@ -2,12 +2,13 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <asio/post.hpp>
-#include <cstring>
 #include <utility>
 
 #include "daemon/failure.h"
-#include "migration/record.h"
+#include "migration/messages.h"
 
 namespace sealift::host {
 
@@ -21,11 +22,10 @@ std::string string_of(const std::vector<std::byte>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-bool is_final(const std::vector<std::byte>& record) {
-  record::RecordHeader header{};
-  if (record.size() < sizeof(header)) return false;
-  std::memcpy(&header, record.data(), sizeof(header));
-  return header.kind == static_cast<std::uint16_t>(record::Kind::kFinal);
+std::string attempt_in(const std::string& enclave_hello) {
+  return enclave_hello.size() == sizeof(messages::EnclaveHello)
+             ? enclave_hello.substr(offsetof(messages::EnclaveHello, attempt), sizeof(messages::EnclaveHello::attempt))
+             : std::string();
 }
 
 }  // namespace
@@ -60,11 +60,14 @@ wire::Register EnclaveWorker::registration() const {
   out.set_elrange_size(info_.elrange_size);
   out.set_mrenclave(std::string(info_.mrenclave.begin(), info_.mrenclave.end()));
   out.set_pid(static_cast<std::uint32_t>(::getpid()));
+  out.set_epc_bytes(info_.epc_bytes);
   abi::Status status{};
-  if (port_.status(status) == Errc::kOk) {
-    out.set_status(std::string(reinterpret_cast<const char*>(&status), sizeof(status)));
+  if (port_.status(status) == Errc::kOk) last_status_ = status;
+  if (last_status_.tcs_count != 0) {
+    out.set_status(std::string(reinterpret_cast<const char*>(&last_status_), sizeof(last_status_)));
   }
   const std::lock_guard lock(mutex_);
+  if (!held_.attempt().empty()) *out.mutable_held() = held_;
   out.set_adopt_token(adopt_token_);
   out.set_enclave_hello(enclave_hello_);
   return out;
@@ -110,6 +113,17 @@ void EnclaveWorker::handle(const std::shared_ptr<daemon::Connection>& from, wire
                            generation = generation_] { take_record(peer, record, generation); });
       return;
     }
+    case wire::Envelope::kHold:
+      asio::post(thread_, [this, peer, id = message.id(), ms = message.hold().budget_ms()] { hold(peer, id, ms); });
+      return;
+    case wire::Envelope::kRebuild:
+      asio::post(thread_, [this, peer, id = message.id(), attempt = message.rebuild().attempt()] {
+        rebuild(peer, id, attempt);
+      });
+      return;
+    case wire::Envelope::kRefill:
+      asio::post(thread_, [this, peer, id = message.id()] { reply(peer, id, records_.give(port_)); });
+      return;
     case wire::Envelope::kRelease:
       stop_stream();
       asio::post(thread_, [this, release = message.release()] { this->release(release); });
@@ -130,9 +144,10 @@ void EnclaveWorker::control(const Peer& from, const wire::Envelope& message) {
   std::vector<std::byte> out;
   // Between the call and its answer nobody knows: that counts as committed.
   const Part before = part_;
-  if (op == abi::ControlOp::kCommit) part_ = Part::kCommitted;
+  const bool commits = op == abi::ControlOp::kCommit || op == abi::ControlOp::kCommitHeld;
+  if (commits) part_ = Part::kCommitted;
   const Errc error = port_.control(op, bytes_of(message.control().input()), out);
-  if (op == abi::ControlOp::kCommit && error != Errc::kOk) part_ = before;
+  if (commits && error != Errc::kOk) part_ = before;
   after_control(op, error, out);
   reply(from, message.id(), error, out);
 }
@@ -143,6 +158,13 @@ void EnclaveWorker::after_control(abi::ControlOp op, Errc error, const std::vect
     const std::lock_guard lock(mutex_);
     enclave_hello_ = string_of(out);
     if (part_ == Part::kNone) part_ = Part::kSource;
+  } else if (op == abi::ControlOp::kCommitHeld) {
+    const std::lock_guard lock(mutex_);
+    if (!held_.attempt().empty()) return;  // a repeat
+    held_.set_attempt(attempt_in(enclave_hello_));
+    held_.set_source_hello(enclave_hello_);
+    held_.set_ticket(string_of(out));
+    held_.set_record_bytes(records_.bytes());
   } else if (op == abi::ControlOp::kReady) {
     part_ = Part::kRestored;
   } else if (op == abi::ControlOp::kCancel || op == abi::ControlOp::kGrant) {
@@ -150,7 +172,9 @@ void EnclaveWorker::after_control(abi::ControlOp op, Errc error, const std::vect
       const std::lock_guard lock(mutex_);
       enclave_hello_.clear();
       adopt_token_.clear();
+      held_.Clear();
     }
+    records_.drop();
     part_ = Part::kNone;
     port_.resumed();
   }
@@ -205,11 +229,45 @@ void EnclaveWorker::release(const wire::Release& release) {
   port_.abandoned(static_cast<Errc>(release.errc()));
 }
 
+// Into this process's memory. What fails here leaves nothing behind: the enclave goes on.
+void EnclaveWorker::hold(const Peer& from, std::uint64_t id, std::uint32_t budget_ms) {
+  const Errc error =
+      part_ == Part::kSource ? records_.take(port_, std::chrono::milliseconds(budget_ms)) : Errc::kNoSession;
+  if (part_ == Part::kSource && error != Errc::kOk) cancel();
+  wire::Envelope message;
+  message.mutable_held()->set_errc(static_cast<std::uint32_t>(error));
+  message.mutable_held()->set_record_bytes(records_.bytes());
+  message.mutable_held()->set_gate_closed_ns(records_.gate_closed_ns());
+  message.mutable_held()->set_held_ns(records_.held_ns());
+  answer(from, id, std::move(message));
+}
+
+void EnclaveWorker::rebuild(const Peer& from, std::uint64_t id, const std::string& attempt) {
+  std::string expected;
+  {
+    const std::lock_guard lock(mutex_);
+    expected = held_.attempt();
+  }
+  std::array<std::uint8_t, 16> bytes{};
+  if (expected.empty() || attempt != expected || attempt.size() != bytes.size()) {
+    return reply(from, id, Errc::kNotReady, {}, "there is no committed checkpoint of this attempt");
+  }
+  std::copy(attempt.begin(), attempt.end(), bytes.begin());
+  std::string text;
+  const Errc error = port_.rebuild(bytes, text);
+  part_ = Part::kCommitted;
+  reply(from, id, error, {}, text);
+}
+
+void EnclaveWorker::cancel() {
+  std::vector<std::byte> out;
+  const Errc error = port_.control(abi::ControlOp::kCancel, {}, out);
+  after_control(abi::ControlOp::kCancel, error, out);
+}
+
 void EnclaveWorker::give_up() {
   if (part_ == Part::kSource) {
-    std::vector<std::byte> out;
-    const Errc error = port_.control(abi::ControlOp::kCancel, {}, out);
-    after_control(abi::ControlOp::kCancel, error, out);
+    cancel();
   } else if (part_ == Part::kTarget) {
     part_ = Part::kNone;
     port_.abandoned(Errc::kNoSession);
@@ -228,10 +286,16 @@ void EnclaveWorker::notify(const Peer& to, wire::Envelope message) {
   });
 }
 
-void EnclaveWorker::reply(const Peer& to, std::uint64_t id, Errc error, const std::vector<std::byte>& out) {
+void EnclaveWorker::reply(const Peer& to, std::uint64_t id, Errc error, const std::vector<std::byte>& out,
+                          const std::string& text) {
   wire::Envelope message;
   message.mutable_control_result()->set_errc(static_cast<std::uint32_t>(error));
   if (error == Errc::kOk) message.mutable_control_result()->set_output(out.data(), out.size());
+  message.mutable_control_result()->set_text(text);
+  answer(to, id, std::move(message));
+}
+
+void EnclaveWorker::answer(const Peer& to, std::uint64_t id, wire::Envelope message) {
   on_link_thread_([to, id, message = std::move(message)] {
     if (const auto connection = to.lock()) connection->reply(id, message);
   });

@@ -15,6 +15,7 @@
 #include "daemon/connection.h"
 #include "host/link/control_port.h"
 #include "host/link/daemon_link.h"
+#include "host/link/held_records.h"
 
 namespace sealift::host {
 
@@ -44,10 +45,15 @@ class EnclaveWorker {
   [[nodiscard]] bool wait_for_credit(std::uint32_t window, std::uint64_t sent, std::uint64_t generation);
   void take_record(const Peer& from, const std::string& record, std::uint64_t generation);
   void release(const wire::Release& release);
+  void hold(const Peer& from, std::uint64_t id, std::uint32_t budget_ms);
+  void rebuild(const Peer& from, std::uint64_t id, const std::string& attempt);
+  void cancel();
   void give_up();
   void stop_stream();
   void notify(const Peer& to, wire::Envelope message);
-  void reply(const Peer& to, std::uint64_t id, Errc error, const std::vector<std::byte>& out = {});
+  void reply(const Peer& to, std::uint64_t id, Errc error, const std::vector<std::byte>& out = {},
+             const std::string& text = "");
+  void answer(const Peer& to, std::uint64_t id, wire::Envelope message);
 
   const std::uint64_t id_;
   const EnclaveInfo info_;
@@ -64,6 +70,9 @@ class EnclaveWorker {
   std::uint64_t records_taken_ = 0;  // worker's thread only, as the next
   std::uint64_t taking_generation_ = 0;
   Errc record_error_ = Errc::kOk;
+  HeldRecords records_;                // inside a VM
+  wire::HeldState held_;               // under mutex_; attempt: empty unless committed so
+  mutable abi::Status last_status_{};  // link's thread: for when there is no enclave to ask
 
   asio::thread_pool thread_{1};  // last: its thread uses all of the above
 };

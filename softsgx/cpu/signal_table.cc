@@ -72,11 +72,12 @@ bool is_function(const KernelAction& a) noexcept {
 // What the kernel gets to know for a program's disposition.
 KernelAction kernel_side(int signal, const KernelAction& a) noexcept {
   if (!is_function(a) && !owned(signal)) return a;
-  return KernelAction{
-      .handler = reinterpret_cast<std::uint64_t>(&softsgx_signal_entry),
-      .flags = static_cast<std::uint64_t>(SA_SIGINFO) | SA_ONSTACK | kSaRestorer | (a.flags & kKernelFlags),
-      .restorer = reinterpret_cast<std::uint64_t>(&softsgx_restorer),
-      .mask = ~std::uint64_t{0}};
+  // A program that has no handler must not notice the signals that are ours: its system calls go on.
+  const std::uint64_t flags = is_function(a) ? a.flags & kKernelFlags : std::uint64_t{SA_RESTART};
+  return KernelAction{.handler = reinterpret_cast<std::uint64_t>(&softsgx_signal_entry),
+                      .flags = static_cast<std::uint64_t>(SA_SIGINFO) | SA_ONSTACK | kSaRestorer | flags,
+                      .restorer = reinterpret_cast<std::uint64_t>(&softsgx_restorer),
+                      .mask = ~std::uint64_t{0}};
 }
 
 }  // namespace

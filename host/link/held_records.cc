@@ -1,0 +1,68 @@
+#include "host/link/held_records.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "migration/record.h"
+
+namespace sealift::host {
+
+bool is_final(const std::vector<std::byte>& record) {
+  record::RecordHeader header{};
+  if (record.size() < sizeof(header)) return false;
+  std::memcpy(&header, record.data(), sizeof(header));
+  return header.kind == static_cast<std::uint16_t>(record::Kind::kFinal);
+}
+
+// steady_clock is CLOCK_MONOTONIC, the same in every process of a guest.
+std::uint64_t monotonic_ns() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+}
+
+Errc HeldRecords::take(ControlPort& port, std::chrono::milliseconds budget) {
+  drop();
+  const auto deadline = std::chrono::steady_clock::now() + budget;
+  gate_closed_ns_ = monotonic_ns();
+  if (const Errc e = port.quiesce(budget); e != Errc::kOk) return e;
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+  if (const Errc e = port.settle(std::max(left, std::chrono::milliseconds(1))); e != Errc::kOk) return e;
+  Errc error = Errc::kOk;
+  try {
+    error = dump(port);
+  } catch (const std::bad_alloc&) {
+    error = Errc::kTooLarge;  // the guest's memory does not hold it: the enclave goes on
+  }
+  if (error != Errc::kOk) drop();
+  held_ns_ = monotonic_ns();
+  return error;
+}
+
+Errc HeldRecords::dump(ControlPort& port) {
+  for (;;) {
+    std::vector<std::byte> group;
+    if (const Errc e = port.control(abi::ControlOp::kDump, {}, group); e != Errc::kOk) return e;
+    const bool final = is_final(group);
+    records_.push_back(std::move(group));
+    if (final) return Errc::kOk;
+  }
+}
+
+Errc HeldRecords::give(ControlPort& port) const {
+  if (records_.empty()) return Errc::kNotReady;
+  for (const auto& group : records_) {
+    std::vector<std::byte> none;
+    if (const Errc e = port.control(abi::ControlOp::kRecord, group, none); e != Errc::kOk) return e;
+  }
+  return Errc::kOk;
+}
+
+std::uint64_t HeldRecords::bytes() const {
+  std::uint64_t sum = 0;
+  for (const auto& group : records_) sum += group.size();
+  return sum;
+}
+
+}  // namespace sealift::host

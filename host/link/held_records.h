@@ -1,0 +1,40 @@
+// HeldRecords: a checkpoint in this process's own memory, where it travels with a VM.
+//
+// Threads: the enclave's worker's.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "host/link/control_port.h"
+#include "migration/errc.h"
+
+namespace sealift::host {
+
+class HeldRecords {
+ public:
+  // Brings the enclave to rest and takes all its records. Whatever fails, nothing is kept, and the caller cancels.
+  [[nodiscard]] Errc take(ControlPort& port, std::chrono::milliseconds budget);
+  // Gives them to the instance that was rebuilt; they stay, for another try.
+  [[nodiscard]] Errc give(ControlPort& port) const;
+  void drop() { records_ = {}; }
+
+  [[nodiscard]] std::uint64_t bytes() const;
+  // CLOCK_MONOTONIC, of the last take().
+  [[nodiscard]] std::uint64_t gate_closed_ns() const noexcept { return gate_closed_ns_; }
+  [[nodiscard]] std::uint64_t held_ns() const noexcept { return held_ns_; }
+
+ private:
+  [[nodiscard]] Errc dump(ControlPort& port);
+
+  std::vector<std::vector<std::byte>> records_;  // groups of whole records, as kDump gave them
+  std::uint64_t gate_closed_ns_ = 0, held_ns_ = 0;
+};
+
+// Whether these bytes begin with a final record.
+[[nodiscard]] bool is_final(const std::vector<std::byte>& record);
+[[nodiscard]] std::uint64_t monotonic_ns();
+
+}  // namespace sealift::host
