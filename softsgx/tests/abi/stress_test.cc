@@ -4,8 +4,10 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -48,7 +50,7 @@ class Stress : public ::testing::Test {
 
 TEST_F(Stress, RegistersSurviveKicks) {
   std::vector<RegisterPattern> in(kThreads), out(kThreads);
-  std::vector<std::uint64_t> aexs(kThreads, 0);
+  std::array<std::atomic<std::uint64_t>, kThreads> aexs{};
   std::atomic<std::uint32_t> stop = 0;
   std::vector<std::thread> threads;
   for (unsigned t = 0; t < kThreads; ++t) {
@@ -65,7 +67,12 @@ TEST_F(Stress, RegistersSurviveKicks) {
       }
     });
   }
-  for (int round = 0; round < 100; ++round) {
+  const auto all_were_interrupted = [&] {
+    return std::all_of(aexs.begin(), aexs.end(), [](auto& n) { return n > 0; });
+  };
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  for (int round = 0; round < 100 || (!all_were_interrupted() && std::chrono::steady_clock::now() < deadline);
+       ++round) {
     for (std::thread& t : threads) pthread_kill(t.native_handle(), kKick);
     std::this_thread::yield();
   }
@@ -102,7 +109,10 @@ TEST_F(Stress, NestedEntriesBetweenKicks) {
       EXPECT_EQ(o, kExited);
     });
   }
-  for (int round = 0; round < 100; ++round) {
+  // A hundred rounds; more of them where threads get to run late.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  for (int round = 0; round < 100 || (inspections <= kThreads && std::chrono::steady_clock::now() < deadline);
+       ++round) {
     for (std::thread& t : threads) pthread_kill(t.native_handle(), kKick);
     std::this_thread::yield();
   }
