@@ -1,7 +1,7 @@
 # The two commands a person needs; everything else is CMake (see CMakePresets.json).
 BUILD := build/release
 
-.PHONY: all test demo setup build asan format tidy clean
+.PHONY: all test demo demo-vm setup build asan format tidy clean
 all: build
 
 setup:
@@ -16,6 +16,10 @@ test: build
 
 demo: build
 	@scripts/demo $(BUILD)
+
+demo-vm: build
+	@scripts/vm-image $(BUILD)
+	@scripts/demo-vm $(BUILD)
 
 asan: setup
 	@cmake --preset asan

@@ -10,6 +10,7 @@
 #include "daemon/endpoint.h"
 #include "daemon/failure.h"
 #include "daemon/journal.h"
+#include "daemon/vm_guest.h"
 
 namespace sealift::daemon {
 
@@ -39,7 +40,11 @@ Daemon::Daemon(asio::io_context& io, Options options)
       local_acceptor_(listen_unix(io, options_.socket)),
       progress_timer_(io),
       settle_timer_(io),
-      vms_({io, options_, [this](const HostPort& where) { return peer_for(where); }, nullptr}) {
+      vms_({io, options_, [this](const HostPort& where) { return peer_for(where); },
+            [this](const wire::VmAdd& vm) -> std::unique_ptr<vm::GuestPort> {
+              return std::make_unique<VmGuest>(io_, guests_, vm.name(), vm.guest_channel(),
+                                               6 * options_.timeouts.stall);
+            }}) {
   if (options_.listen.empty()) return;
   const auto where = parse_host_port(options_.listen);
   if (!where) throw std::invalid_argument("not HOST:PORT: " + options_.listen);

@@ -116,10 +116,7 @@ void VmService::look_at(const wire::VmAdd& vm, std::function<void(const wire::Vm
   if (const auto arrived = last_incoming_.find(vm.name()); arrived != last_incoming_.end()) {
     *row.mutable_move() = to_wire(*incoming_.at(arrived->second).arrival);
   }
-  const auto left = outgoing_.find(vm.name());
-  if (left != outgoing_.end() && (!left->second->finished() || !row.has_move())) {
-    *row.mutable_move() = left->second->info();
-  }
+  if (const auto left = outgoing_.find(vm.name()); left != outgoing_.end()) *row.mutable_move() = left->second->info();
   const auto with_guest = [this, vm, done = std::move(done)](wire::VmRow known) {
     const auto port = guests_.find(vm.name());
     if (port == guests_.end() || !port->second) return done(known);

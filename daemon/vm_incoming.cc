@@ -59,6 +59,7 @@ void VmService::make_arrival(const std::string& move, const std::shared_ptr<Peer
     incoming_.erase(before->second);
   }
   last_incoming_[vm.name()] = move;
+  outgoing_.erase(vm.name());  // it has ended, or this one would have been refused
   const vm::Arrival::Parts parts{parts_.io, guest(vm), patience().monitor,
                                  [this, move](vm::Arrival&) { arrival_changed(move); }};
   incoming_[move] = {std::make_shared<vm::Arrival>(parts, vm.qmp(), std::move(plan)), from};

@@ -75,6 +75,10 @@ std::shared_ptr<OutgoingVm> VmService::make_outgoing(const wire::VmAdd& vm, cons
                                    parts_.peer_for(*parse_host_port(leaving.target())), vm, leaving);
   if (const auto before = outgoing_.find(vm.name()); before != outgoing_.end()) watches_.erase(before->second.get());
   outgoing_[vm.name()] = move;
+  if (const auto came = last_incoming_.find(vm.name()); came != last_incoming_.end()) {
+    incoming_.erase(came->second);
+    last_incoming_.erase(came);
+  }
   return move;
 }
 

@@ -89,6 +89,7 @@ void Move::entered(MoveState before) {
     case MoveState::kActivate:
       running_at_ = now;
       problem_.reset();  // what was out of reach for a while is not what became of it
+      last_look();
       break;
     default:
       break;
@@ -136,7 +137,6 @@ void Move::perform(MoveAction action) {
     case MoveAction::kContinue:
       return proceed();
     case MoveAction::kHandOver:
-      last_look();
       return target_.start();
     case MoveAction::kAttach:
       return target_.attach();

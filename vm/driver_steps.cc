@@ -65,7 +65,9 @@ void Move::prepare() {
   if (guest_ == nullptr) return on(MoveEvent::kPrepared);
   guest_->prepare(target_.name(), here([this](const EnclaveReports& reports, const std::optional<Problem>& problem) {
                     reports_ = reports;
-                    if (problem) return fail_with(MoveEvent::kGuestFailed, *problem);
+                    // An enclave refuses: with --force the others go, and the checkpoint prepares them once more.
+                    const bool left_behind = problem && options_.force && problem->kind == Problem::Kind::kRefused;
+                    if (problem && !left_behind) return fail_with(MoveEvent::kGuestFailed, *problem);
                     on(MoveEvent::kPrepared);
                   }));
 }
@@ -73,8 +75,7 @@ void Move::prepare() {
 void Move::migrate() {
   convergence_ = Convergence();
   qemu_->migrate(uri_, options_, here([this](const QmpReply& reply) {
-                   if (!reply.ok()) return qemu_failed(reply.text);
-                   poll();
+                   if (accepted(reply)) poll();
                  }));
 }
 
@@ -162,7 +163,7 @@ void Move::proceed() {
   qemu_->proceed(here([this](const QmpReply& reply) { (void)accepted(reply); }));
 }
 
-// QEMU's own figures are there once it has completed.
+// QEMU's own figures are there a moment after it has said that it completed.
 void Move::last_look() {
   qemu_->poll([weak = weak_from_this()](const MigrationView& view) {
     if (const auto self = weak.lock()) self->qemu_view_ = view;

@@ -134,6 +134,32 @@ TEST_F(VmMove, AVmWithoutABrokerIsRefused) {
   expect_runs_only_on(a_);
 }
 
+// The channel is there, and nobody in the guest speaks.
+TEST_F(VmMove, AVmWhoseBrokerIsSilentIsRefused) {
+  const auto options = [](const Host& host) {
+    const std::string dir = host.dir;
+    return std::vector<std::string>{
+        "-object",  "memory-backend-file,id=epc,mem-path=" + dir + "/section,size=16M,share=on",
+        "-device",  "nvdimm,memdev=epc,id=epc0",
+        "-device",  "virtio-serial-pci",
+        "-chardev", "socket,id=broker,path=" + dir + "/broker.sock,server=on,wait=off",
+        "-device",  "virtserialport,chardev=broker,name=org.sealift.broker"};
+  };
+  start_qemu(a_, options(a_));
+  std::vector<std::string> waiting = options(b_);
+  waiting.insert(waiting.end(), {"-incoming", "defer"});
+  start_qemu(b_, waiting);
+  add(a_, a_.dir / "broker.sock");
+  add(b_, b_.dir / "broker.sock");
+  EXPECT_FALSE(row(a_).broker());
+  EXPECT_EQ(row(a_).epc_bytes(), 16u << 20);
+  const wire::VmMoveInfo refused = move(a_, b_, wire::VmOptions())->end();
+  EXPECT_EQ(refused.phase(), wire::VM_BACK);
+  EXPECT_EQ(refused.failure().what(), "no broker answers in this VM");
+  EXPECT_EQ(run_state(b_), "inmigrate");
+  expect_runs_only_on(a_);
+}
+
 TEST_F(VmMove, ATargetThatKnowsNoSuchVmIsRefused) {
   start_qemu(a_);
   add(a_);

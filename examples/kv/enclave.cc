@@ -8,9 +8,14 @@
 
 namespace {
 
-constexpr std::size_t kHeapBytes = std::size_t{256} << 20;  // [memory] heap in kv.toml
+// kv-small.toml, for small EPC sections, has another heap.
+#ifndef KV_HEAP_MIB
+#define KV_HEAP_MIB 256
+#define KV_HEADROOM_MIB 48
+#endif
+constexpr std::size_t kHeapBytes = std::size_t{KV_HEAP_MIB} << 20;  // [memory] heap in kv.toml
 // What the heap must keep for calls: eight at a time (ecall threads), each with a few copies of a slot, and gaps.
-constexpr std::size_t kHeadroom = std::size_t{48} << 20;
+constexpr std::size_t kHeadroom = std::size_t{KV_HEADROOM_MIB} << 20;
 
 kv::Milliseconds monotonic_ms() {
   timespec now{};

@@ -1,0 +1,53 @@
+// VmGuest: the enclaves of one VM, for its move (vm/guest_port.h), over this daemon's channels to guests' brokers
+// (daemon/guest_port.h).
+//
+// Threads: the io_context's. An answer that comes after this is gone is dropped.
+#pragma once
+
+#include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "daemon/guest_port.h"
+#include "vm/guest_port.h"
+
+namespace sealift::daemon {
+
+class VmGuest : public vm::GuestPort, private GuestPort::Watcher {
+ public:
+  // Attaches the channel. `patience`: how long a guest may take to come up again, and its enclaves to run.
+  VmGuest(asio::io_context& io, daemon::GuestPort& guests, std::string name, const std::string& channel,
+          std::chrono::milliseconds patience);
+  ~VmGuest() override;
+
+  void survey(Surveyed done) override;
+  void prepare(const std::string& peer, Done done) override;
+  void checkpoint(bool force, Done done) override;
+  void stay(Done done) override;
+  void gone() override {}
+  void arrive(const std::string& peer, Done done) override;
+
+ private:
+  void guest_up(const std::string& guest) override;
+  void guest_down(const std::string&) override {}
+  void resume(Done done);
+  [[nodiscard]] bool connected() const;
+  template <typename Handler>
+  auto alive(Handler handler) {
+    return [weak = std::weak_ptr(alive_), handler = std::move(handler)](const auto&... arguments) {
+      if (weak.lock()) handler(arguments...);
+    };
+  }
+
+  asio::io_context& io_;
+  daemon::GuestPort& guests_;
+  const std::string name_;
+  const std::chrono::milliseconds patience_;
+  asio::steady_timer timer_;
+  Done waiting_;  // for the guest to come up
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace sealift::daemon
