@@ -226,9 +226,8 @@ void BrokerEnclave::hold(std::uint32_t quiesce_ms, Done done) {
   message.mutable_hold()->set_local_id(enclave_->local_id());
   message.mutable_hold()->set_budget_ms(quiesce_ms);
   const std::chrono::milliseconds budget(quiesce_ms);
-  after(budget + kGrace + dump_time(enclave_->status().pages_in_use), [this] {
-    back_to_running(Errc::kNotQuiescent, "its program does not answer");
-  });
+  after(budget + kGrace + dump_time(enclave_->status().pages_in_use),
+        [this] { back_to_running(Errc::kNotQuiescent, "its program does not answer"); });
   enclave_->request(std::move(message), here([this](const wire::Envelope& reply) {
                       const Errc error = reply.has_held() ? static_cast<Errc>(reply.held().errc()) : Errc::kNoSession;
                       if (error != Errc::kOk) {
