@@ -160,7 +160,7 @@ json to_json(const wire::MigrationInfo& info) {
               {"total_seconds", info.total_seconds()}};
   out["phases"] = json::array();
   for (const wire::PhaseTime& time : info.phases()) {
-    out["phases"].push_back({{"phase", phase_name(time.phase())}, {"seconds", time.seconds()}});
+    out["phases"].push_back({{"name", phase_name(time.phase())}, {"seconds", time.seconds()}});
   }
   out["seconds_left"] = info.seconds_left() < 0 ? json() : json(info.seconds_left());
   if (info.has_failure()) out["failure"] = to_json(info.failure());

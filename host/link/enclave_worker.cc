@@ -63,9 +63,7 @@ wire::Register EnclaveWorker::registration() const {
   out.set_epc_bytes(info_.epc_bytes);
   abi::Status status{};
   if (port_.status(status) == Errc::kOk) last_status_ = status;
-  if (last_status_.tcs_count != 0) {
-    out.set_status(std::string(reinterpret_cast<const char*>(&last_status_), sizeof(last_status_)));
-  }
+  if (last_status_) out.set_status(std::string(reinterpret_cast<const char*>(&*last_status_), sizeof(abi::Status)));
   const std::lock_guard lock(mutex_);
   if (!held_.attempt().empty()) *out.mutable_held() = held_;
   out.set_adopt_token(adopt_token_);

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -70,9 +71,9 @@ class EnclaveWorker {
   std::uint64_t records_taken_ = 0;  // worker's thread only, as the next
   std::uint64_t taking_generation_ = 0;
   Errc record_error_ = Errc::kOk;
-  HeldRecords records_;                // inside a VM
-  wire::HeldState held_;               // under mutex_; attempt: empty unless committed so
-  mutable abi::Status last_status_{};  // link's thread: for when there is no enclave to ask
+  HeldRecords records_;                             // inside a VM
+  wire::HeldState held_;                            // under mutex_; attempt: empty unless committed so
+  mutable std::optional<abi::Status> last_status_;  // link's thread: for when there is no enclave to ask
 
   asio::thread_pool thread_{1};  // last: its thread uses all of the above
 };
