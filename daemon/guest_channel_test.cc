@@ -78,7 +78,10 @@ class End {
     callbacks.on_down = [this] { down = true; };
     channel_ = GuestChannel::start(io, fd, side, false, std::move(callbacks));
   }
-  ~End() { channel_->close(); }
+  ~End() {
+    channel_->close();
+    if (socket_) socket_->close();  // ends the read into buffer_; its handler still runs, later
+  }
   void say(const std::string& text) { asio::write(*socket_, asio::buffer(text)); }
   void hang_up() {
     socket_->close();
@@ -92,21 +95,23 @@ class End {
  private:
   void read() {
     const auto socket = socket_;
-    socket->async_read_some(asio::buffer(buffer_), [this, socket](const std::error_code& error, std::size_t n) {
-      if (socket != socket_) return;
-      if (error) {
-        ended = true;
-        return;
-      }
-      got.append(buffer_.data(), n);
-      read();
-    });
+    socket->async_read_some(asio::buffer(buffer_),
+                            [this, socket, alive = std::weak_ptr(alive_)](const std::error_code& error, std::size_t n) {
+                              if (alive.expired() || socket != socket_) return;
+                              if (error) {
+                                ended = true;
+                                return;
+                              }
+                              got.append(buffer_.data(), n);
+                              read();
+                            });
   }
 
   asio::io_context& io_;
   std::shared_ptr<GuestChannel> channel_;
   std::shared_ptr<Connection::Socket> socket_;
   std::array<char, 4096> buffer_{};
+  std::shared_ptr<int> alive_ = std::make_shared<int>();
 };
 
 class GuestChannelTest : public ::testing::Test {
