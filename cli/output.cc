@@ -216,25 +216,30 @@ void print_outcome(std::ostream& out, const wire::MigrationInfo& info) {
                      human_seconds(info.downtime_seconds()));
 }
 
-void ProgressPrinter::show(const wire::MigrationInfo& info) {
+void ProgressLine::show(const std::string& what, int phase, const char* phase_name, double part,
+                        const std::string& numbers) {
   if (!terminal_) {
-    if (info.phase() == last_) return;
-    last_ = info.phase();
-    out_ << fmt::format("{}: {}\n", info.name(), phase_name(info.phase())) << std::flush;
+    if (phase == last_) return;
+    last_ = phase;
+    out_ << fmt::format("{}: {}\n", what, phase_name) << std::flush;
     return;
   }
   constexpr std::size_t kBar = 24;
-  const double part =
-      info.bytes_total() == 0 ? 0 : static_cast<double>(info.bytes_done()) / static_cast<double>(info.bytes_total());
-  std::string line = fmt::format("{:<10} {} {}", phase_name(info.phase()), bar(part, kBar), numbers(info));
+  std::string line = fmt::format("{:<10} {} {}", phase_name, bar(part, kBar), numbers);
   if (line.size() >= width_) line.resize(width_ - 1);
   out_ << '\r' << line << "\x1b[K" << std::flush;
   drawn_ = true;
 }
 
-void ProgressPrinter::finish() {
+void ProgressLine::finish() {
   if (drawn_) out_ << "\r\x1b[K" << std::flush;
   drawn_ = false;
+}
+
+void ProgressPrinter::show(const wire::MigrationInfo& info) {
+  const double part =
+      info.bytes_total() == 0 ? 0 : static_cast<double>(info.bytes_done()) / static_cast<double>(info.bytes_total());
+  line_.show(info.name(), info.phase(), phase_name(info.phase()), part, numbers(info));
 }
 
 }  // namespace sealift::cli

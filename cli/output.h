@@ -26,11 +26,13 @@ void print_migrations(std::ostream& out, const std::vector<wire::MigrationInfo>&
 // The last line of a migration: how it ended, how long it took, how long nothing ran.
 void print_outcome(std::ostream& out, const wire::MigrationInfo& info);
 
-// Progress of one migration while it goes on: one line that is redrawn on a terminal, otherwise a line for each phase.
-class ProgressPrinter {
+// Progress of something that goes through phases: one line that is redrawn on a terminal, otherwise a line for each
+// phase.
+class ProgressLine {
  public:
-  ProgressPrinter(std::ostream& out, bool terminal, unsigned width) : out_(out), terminal_(terminal), width_(width) {}
-  void show(const wire::MigrationInfo& info);
+  ProgressLine(std::ostream& out, bool terminal, unsigned width) : out_(out), terminal_(terminal), width_(width) {}
+  // `phase` and its name; `part`: how much is done, 0 to 1 (what is outside is drawn as the nearer end).
+  void show(const std::string& what, int phase, const char* phase_name, double part, const std::string& numbers);
   // Leaves the line that is being redrawn.
   void finish();
 
@@ -38,8 +40,19 @@ class ProgressPrinter {
   std::ostream& out_;
   const bool terminal_;
   const unsigned width_;
-  wire::Phase last_ = wire::PHASE_UNSPECIFIED;
+  int last_ = 0;  // PHASE_UNSPECIFIED
   bool drawn_ = false;
+};
+
+// Of one migration.
+class ProgressPrinter {
+ public:
+  ProgressPrinter(std::ostream& out, bool terminal, unsigned width) : line_(out, terminal, width) {}
+  void show(const wire::MigrationInfo& info);
+  void finish() { line_.finish(); }
+
+ private:
+  ProgressLine line_;
 };
 
 }  // namespace sealift::cli

@@ -2,10 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "cli/exit_codes.h"
-#include "cli/output.h"
 #include "daemon/failure.h"
 
 namespace sealift::cli {
@@ -152,28 +149,10 @@ int exit_code(const wire::VmMoveInfo& info) {
 }
 
 void VmProgressPrinter::show(const wire::VmMoveInfo& info) {
-  std::string what =
-      info.phase() == wire::VM_CHECKPOINT || info.phase() == wire::VM_ACTIVATE ? enclaves(info) : ram_progress(info);
-  if (!terminal_) {
-    if (info.phase() == last_) return;
-    last_ = info.phase();
-    out_ << fmt::format("{}: {}\n", info.name(), phase_name(info.phase())) << std::flush;
-    return;
-  }
-  constexpr std::size_t kBar = 24;
+  const bool standing = info.phase() == wire::VM_CHECKPOINT || info.phase() == wire::VM_ACTIVATE;
   const double part =
       info.ram_total() == 0 ? 0 : 1 - static_cast<double>(info.ram_remaining()) / static_cast<double>(info.ram_total());
-  const auto filled = static_cast<std::size_t>(std::clamp(part, 0.0, 1.0) * kBar);
-  std::string line = fmt::format("{:<10} [{}{}] {}", phase_name(info.phase()), std::string(filled, '#'),
-                                 std::string(kBar - filled, '.'), what);
-  if (line.size() >= width_) line.resize(width_ - 1);
-  out_ << '\r' << line << "\x1b[K" << std::flush;
-  drawn_ = true;
-}
-
-void VmProgressPrinter::finish() {
-  if (drawn_) out_ << "\r\x1b[K" << std::flush;
-  drawn_ = false;
+  line_.show(info.name(), info.phase(), phase_name(info.phase()), part, standing ? enclaves(info) : ram_progress(info));
 }
 
 }  // namespace sealift::cli

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/output.h"
 #include "daemon/wire.pb.h"
 
 namespace sealift::cli {
@@ -20,19 +21,15 @@ void print_outcome(std::ostream& out, const wire::VmMoveInfo& info);
 // How a move that has come to rest ended (exit_codes.h).
 [[nodiscard]] int exit_code(const wire::VmMoveInfo& info);
 
-// Progress of a move: one line that is drawn again on a terminal; elsewhere a line for each phase.
+// Progress of a move.
 class VmProgressPrinter {
  public:
-  VmProgressPrinter(std::ostream& out, bool terminal, unsigned width) : out_(out), terminal_(terminal), width_(width) {}
+  VmProgressPrinter(std::ostream& out, bool terminal, unsigned width) : line_(out, terminal, width) {}
   void show(const wire::VmMoveInfo& info);
-  void finish();
+  void finish() { line_.finish(); }
 
  private:
-  std::ostream& out_;
-  bool terminal_;
-  unsigned width_;
-  bool drawn_ = false;
-  wire::VmPhase last_ = wire::VM_PHASE_UNSPECIFIED;
+  ProgressLine line_;
 };
 
 }  // namespace sealift::cli

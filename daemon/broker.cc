@@ -11,6 +11,7 @@
 
 #include "daemon/endpoint.h"
 #include "daemon/failure.h"
+#include "daemon/local_connection.h"
 
 namespace sealift::daemon {
 
@@ -68,35 +69,17 @@ void Broker::accept() {
 }
 
 void Broker::welcome(Connection::Socket socket, std::uint32_t pid) {
-  wire::Hello hello;
-  hello.set_role(wire::PEER_ROLE_DAEMON);
-  hello.set_name(options_.name);
-  // Filled in once the connection exists; the callbacks come later.
-  auto self = std::make_shared<std::weak_ptr<Connection>>();
-  auto role = std::make_shared<wire::PeerRole>(wire::PEER_ROLE_UNSPECIFIED);
-  Connection::Callbacks callbacks;
-  callbacks.on_up = [self, role](const wire::Hello& theirs) {
-    *role = theirs.role();
-    if (*role != wire::PEER_ROLE_PROCESS && *role != wire::PEER_ROLE_CLI) {
-      if (const auto connection = self->lock()) connection->close("neither a process nor a command");
-    }
-  };
-  callbacks.on_message = [this, self, role, pid](wire::Envelope& message) {
-    const auto connection = self->lock();
-    if (!connection) return;
-    if (*role == wire::PEER_ROLE_CLI) return cli_message(connection, message);
+  LocalHandlers handlers;
+  handlers.on_process = [this, pid](const auto& connection, wire::Envelope& message) {
     process_message(connection, pid, message);
   };
-  callbacks.on_down = [this, self, pid](const std::string& why) {
-    const auto connection = self->lock();
-    spdlog::debug("process {}: {}", pid, why);
+  handlers.on_command = [this](const auto& connection, wire::Envelope& message) { cli_message(connection, message); };
+  handlers.on_down = [this](const auto& connection) {
     registry_.remove_all(connection.get());
     locals_.erase(connection);
     prune();
   };
-  auto connection = Connection::start(std::move(socket), hello, std::move(callbacks));
-  *self = connection;
-  locals_.insert(std::move(connection));
+  locals_.insert(start_local(std::move(socket), options_.name, pid, std::move(handlers)));
 }
 
 void Broker::process_message(const std::shared_ptr<Connection>& from, std::uint32_t pid, wire::Envelope& message) {
