@@ -4,23 +4,23 @@
 #include <stdint.h>
 
 enum Function {
-  kAdd,           /* a + b */
-  kUd2,           /* faults; an exception handler may skip them */
+  kAdd, /* a + b */
+  kUd2, /* faults; an exception handler may skip them */
   kSyscall,
   kDivide,
   kInt3,
-  kRead,          /* *a */
-  kWrite,         /* *a = b */
-  kEnclu,         /* leaf a with the operands of struct EncluCall at b; RAX */
-  kBases,         /* FS base; GS base at *a */
-  kHold,          /* hold_registers(pattern a, store to b->out, until b->stop) */
-  kCount,         /* count until *a != 0, and report the count */
-  kPushOnHost,    /* writes b below the host's stack pointer and moves it: see user handler */
-  kSetBases,      /* FS base = a, GS base unchanged; then spins until *b != 0; FS base */
-  kExecute,       /* calls a */
-  kRflags,        /* leaves with RFLAGS.AC and DF set */
-  kPageLeaf,      /* EACCEPT, EMODPE or EACCEPTCOPY as in struct PageCall at a; RAX */
-  kSum,           /* runs ~1000 instructions and sums */
+  kRead,       /* *a */
+  kWrite,      /* *a = b */
+  kEnclu,      /* leaf a with the operands of struct EncluCall at b; RAX */
+  kBases,      /* FS base; GS base at *a */
+  kHold,       /* hold_registers(pattern a, store to b->out, until b->stop) */
+  kCount,      /* count until *a != 0, and report the count */
+  kPushOnHost, /* writes b below the host's stack pointer and moves it: see user handler */
+  kSetBases,   /* FS base = a, GS base unchanged; then spins until *b != 0; FS base */
+  kExecute,    /* calls a */
+  kRflags,     /* leaves with RFLAGS.AC and DF set */
+  kPageLeaf,   /* EACCEPT, EMODPE or EACCEPTCOPY as in struct PageCall at a; RAX */
+  kSum,        /* runs ~1000 instructions and sums */
 };
 
 struct EncluCall {
@@ -58,6 +58,6 @@ struct ThreadBlock {
 
 /* What enclave_exception (CSSA 1) is asked to do with SSA[0]. */
 enum ExceptionRequest {
-  kSkip,     /* RIP += a */
-  kInspect,  /* copy GPRSGX (184 bytes) to a */
+  kSkip,    /* RIP += a */
+  kInspect, /* copy GPRSGX (184 bytes) to a */
 };
