@@ -8,9 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <random>
 #include <utility>
 
@@ -34,6 +32,17 @@ std::span<const std::uint8_t> zeroes() {
   static void* const kArea = mmap(nullptr, kBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (kArea == MAP_FAILED) throw Error(Errc::kEpcLost, "out of memory while building the enclave");
   return {static_cast<const std::uint8_t*>(kArea), kBytes};
+}
+
+int prot_of(std::uint64_t secinfo_flags) {
+  if ((secinfo_flags & sgx::secinfo::kTypeMask) == sgx::secinfo::type(sgx::PageType::kTcs)) {
+    return PROT_READ | PROT_WRITE;
+  }
+  int prot = 0;
+  if ((secinfo_flags & sgx::secinfo::kR) != 0) prot |= PROT_READ;
+  if ((secinfo_flags & sgx::secinfo::kW) != 0) prot |= PROT_WRITE;
+  if ((secinfo_flags & sgx::secinfo::kX) != 0) prot |= PROT_EXEC;
+  return prot;
 }
 
 }  // namespace
@@ -134,19 +143,12 @@ void Device::add(const PageRun& run) const {
   sgx::Secinfo secinfo{};
   secinfo.flags = run.secinfo_flags;
   const std::uint64_t total = run.count * sgx::kPageSize;
-  // The driver wants page-aligned sources; the image's bytes are wherever the file was read to.
-  std::unique_ptr<std::uint8_t, decltype(&std::free)> copy(nullptr, &std::free);
-  if (!run.data.empty()) {
-    copy.reset(static_cast<std::uint8_t*>(std::aligned_alloc(sgx::kPageSize, total)));
-    if (!copy) throw Error(Errc::kEpcLost, "out of memory while building the enclave");
-    std::memcpy(copy.get(), run.data.data(), total);
-  }
   for (std::uint64_t done = 0; done < total;) {
     const std::uint64_t chunk =
         run.data.empty() ? std::min<std::uint64_t>(total - done, zeroes().size()) : total - done;
     sgx_enclave_add_pages request{};
     request.src = run.data.empty() ? reinterpret_cast<std::uint64_t>(zeroes().data())
-                                   : reinterpret_cast<std::uint64_t>(copy.get()) + done;
+                                   : reinterpret_cast<std::uint64_t>(run.data.data()) + done;
     request.offset = run.offset + done;
     request.length = chunk;
     request.secinfo = reinterpret_cast<std::uint64_t>(&secinfo);
@@ -170,19 +172,25 @@ void Device::init(const Image& image) const {
 }
 
 void Device::map(const Image& image) const {
-  image.for_each_run([&](const PageRun& run) {
-    int prot = 0;
-    if ((run.secinfo_flags & sgx::secinfo::kR) != 0) prot |= PROT_READ;
-    if ((run.secinfo_flags & sgx::secinfo::kW) != 0) prot |= PROT_WRITE;
-    if ((run.secinfo_flags & sgx::secinfo::kX) != 0) prot |= PROT_EXEC;
-    if ((run.secinfo_flags & sgx::secinfo::kTypeMask) == sgx::secinfo::type(sgx::PageType::kTcs)) {
-      prot = PROT_READ | PROT_WRITE;
-    }
-    void* at = reinterpret_cast<void*>(base_ + run.offset);
-    if (mmap(at, run.count * sgx::kPageSize, prot, MAP_SHARED | MAP_FIXED, fd_, 0) == MAP_FAILED) {
+  std::uint64_t begin = 0, end = 0;
+  int rights = PROT_NONE;
+  const auto flush = [&] {
+    void* at = reinterpret_cast<void*>(base_ + begin);
+    if (begin != end && mmap(at, end - begin, rights, MAP_SHARED | MAP_FIXED, fd_, 0) == MAP_FAILED) {
       throw Error(Errc::kEpcLost, "cannot map the enclave's pages: " + errno_text());
     }
+  };
+  // One mapping for neighbours of equal rights: each is a walk over the driver's tables.
+  image.for_each_run([&](const PageRun& run) {
+    const int prot = prot_of(run.secinfo_flags);
+    if (run.offset != end || prot != rights) {
+      flush();
+      begin = end = run.offset;
+      rights = prot;
+    }
+    end += run.count * sgx::kPageSize;
   });
+  flush();
 }
 
 }  // namespace sealift::host

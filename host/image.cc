@@ -1,9 +1,16 @@
 #include "host/image.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <iterator>
+#include <map>
+#include <mutex>
 #include <utility>
 
 #include "migration/abi.h"
@@ -27,20 +34,90 @@ std::uint64_t rights(std::uint32_t p_flags) {
   return f;
 }
 
+// A page that an image has only a part of.
+struct alignas(sgx::kPageSize) Page {
+  std::array<std::uint8_t, sgx::kPageSize> bytes{};
+};
+
+std::shared_ptr<std::uint8_t> allocate_pages(std::size_t size) {
+  const std::size_t room = std::max<std::size_t>(align_up(size), sgx::kPageSize);
+  std::shared_ptr<std::uint8_t> out(static_cast<std::uint8_t*>(std::aligned_alloc(sgx::kPageSize, room)), &std::free);
+  if (!out) throw Error(Errc::kWrongEnclave, "out of memory for an enclave image");
+  return out;
+}
+
+struct FileBytes {
+  std::shared_ptr<std::uint8_t> storage;
+  std::size_t size = 0;
+};
+
+[[noreturn]] void unreadable(const std::string& path) {
+  throw Error(Errc::kWrongEnclave, path + ": cannot read the enclave image: " + std::strerror(errno) +  // NOLINT
+                                       ": check the path");
+}
+
+FileBytes read_all(int fd, std::size_t size, const std::string& path) {
+  FileBytes out{allocate_pages(size), size};
+  for (std::size_t done = 0; done < size;) {
+    const ssize_t n = ::read(fd, out.storage.get() + done, size - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) unreadable(path);
+    if (n == 0) throw Error(Errc::kWrongEnclave, path + ": the enclave image became shorter while it was read");
+    done += static_cast<std::size_t>(n);
+  }
+  return out;
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (fd_ < 0) unreadable(path);
+  }
+  ~Descriptor() { ::close(fd_); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  [[nodiscard]] int get() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// A program with many enclaves of one kind keeps one copy of their image. A file that has changed is another one.
+FileBytes read_once(const std::string& path) {
+  using Key = std::array<std::uint64_t, 5>;
+  static std::mutex mutex;
+  static std::map<Key, std::weak_ptr<std::uint8_t>> known;
+  const Descriptor file(path);
+  struct stat st {};
+  if (::fstat(file.get(), &st) != 0) unreadable(path);
+  const auto u = [](auto v) { return static_cast<std::uint64_t>(v); };
+  const Key key{u(st.st_dev), u(st.st_ino), u(st.st_size), u(st.st_mtim.tv_sec), u(st.st_mtim.tv_nsec)};
+  const std::lock_guard lock(mutex);
+  std::erase_if(known, [](const auto& entry) { return entry.second.expired(); });
+  if (auto storage = known[key].lock()) return {std::move(storage), u(st.st_size)};
+  FileBytes out = read_all(file.get(), u(st.st_size), path);
+  known[key] = out.storage;
+  return out;
+}
+
 }  // namespace
 
 Image Image::load(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(Errc::kWrongEnclave, path + ": cannot read the enclave image: check the path");
-  std::vector<std::uint8_t> bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  Image image(std::move(bytes), path);
+  FileBytes file = read_once(path);
+  Image image(std::move(file.storage), file.size, path);
+  image.check_elf();
   image.check_config();
   return image;
 }
 
-Image::Image(std::vector<std::uint8_t> bytes, std::string name) : bytes_(std::move(bytes)), name_(std::move(name)) {
+Image::Image(const std::vector<std::uint8_t>& bytes, std::string name)
+    : Image(allocate_pages(bytes.size()), bytes.size(), std::move(name)) {
+  std::copy(bytes.begin(), bytes.end(), bytes_.begin());
   check_elf();
 }
+
+Image::Image(std::shared_ptr<std::uint8_t> storage, std::size_t size, std::string name)
+    : storage_(std::move(storage)), bytes_(storage_.get(), size), name_(std::move(name)) {}
 
 void Image::corrupt(const std::string& why) const {
   throw Error(Errc::kWrongEnclave, name_ + ": not a usable enclave image (" + why + "): build and sign it again");
@@ -87,6 +164,7 @@ void Image::check_elf() const {
       corrupt("segment sizes");
     }
     if (align_down(p.p_vaddr) < end) corrupt("overlapping segments");
+    if ((p.p_offset - p.p_vaddr) % sgx::kPageSize != 0) corrupt("segment alignment");
     if ((p.p_flags & PF_W) != 0 && (p.p_flags & PF_X) != 0) corrupt("writable and executable segment");
     end = align_up(p.p_vaddr + p.p_memsz);
   }
@@ -197,14 +275,29 @@ void Image::check_config() const {
 void Image::visit_segments(const std::function<void(const PageRun&)>& visit) const {
   for (const Elf64_Phdr& p : segments()) {
     if (p.p_type != PT_LOAD) continue;
-    const std::uint64_t begin = align_down(p.p_vaddr), end = align_up(p.p_vaddr + p.p_memsz);
-    const std::uint64_t file_end = align_up(p.p_vaddr + p.p_filesz);
-    std::vector<std::uint8_t> data(file_end - begin);
-    std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(p.p_offset), p.p_filesz,
-                data.begin() + static_cast<std::ptrdiff_t>(p.p_vaddr - begin));
+    const std::uint64_t file_end = p.p_vaddr + p.p_filesz;
+    const std::uint64_t end = align_up(p.p_vaddr + p.p_memsz), data_end = align_up(file_end);
     const std::uint64_t flags = rights(p.p_flags);
-    if (!data.empty()) visit({begin, data.size() / sgx::kPageSize, flags, true, data});
-    if (end > file_end) visit({file_end, (end - file_end) / sgx::kPageSize, flags, true, {}});
+    const auto partial = [&](std::uint64_t at) {
+      Page page;
+      const std::uint64_t from = std::max(at, p.p_vaddr), to = std::min(at + sgx::kPageSize, file_end);
+      const auto part = bytes_.subspan(p.p_offset + (from - p.p_vaddr), to > from ? to - from : 0);
+      std::copy(part.begin(), part.end(), page.bytes.begin() + static_cast<std::ptrdiff_t>(from - at));
+      visit({at, 1, flags, true, page.bytes});
+    };
+    std::uint64_t at = align_down(p.p_vaddr);
+    if (at < data_end && (at < p.p_vaddr || at + sgx::kPageSize > file_end)) {
+      partial(at);
+      at += sgx::kPageSize;
+    }
+    // Whole pages go out of the file's bytes as they are.
+    if (const std::uint64_t whole_end = align_down(file_end); whole_end > at) {
+      const auto whole = bytes_.subspan(p.p_offset + (at - p.p_vaddr), whole_end - at);
+      visit({at, whole.size() / sgx::kPageSize, flags, true, whole});
+      at = whole_end;
+    }
+    if (at < data_end) partial(at);
+    if (end > data_end) visit({data_end, (end - data_end) / sgx::kPageSize, flags, true, {}});
   }
 }
 
@@ -215,15 +308,15 @@ void Image::visit_threads(const std::function<void(const PageRun&)>& visit) cons
     // Threads made inside bring their own stacks; the control thread's is in the core area.
     const bool has_stack = i >= abi::kMainTcs && i < abi::kFirstEcallTcs + c.ecall_threads;
     if (has_stack) visit({stack_offset(c, i), c.stack_size / sgx::kPageSize, rw, false, {}});
-    std::vector<std::uint8_t> page(sgx::kPageSize);
+    Page page;
     sgx::Tcs tcs{};
     tcs.ossa = ssa_offset(c, i);
     tcs.nssa = 2;
     tcs.oentry = c.entry_offset;
     tcs.ogsbase = c.thread_block_offset + i * c.thread_block_stride;
     tcs.fslimit = tcs.gslimit = 0xfff;
-    std::memcpy(page.data(), &tcs, sizeof tcs);
-    visit({tcs_offset(c, i), 1, sgx::secinfo::type(sgx::PageType::kTcs), true, page});
+    std::memcpy(page.bytes.data(), &tcs, sizeof tcs);
+    visit({tcs_offset(c, i), 1, sgx::secinfo::type(sgx::PageType::kTcs), true, page.bytes});
     visit({ssa_offset(c, i), 2u * c.ssa_frame_pages, rw, false, {}});
   }
 }

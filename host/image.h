@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -19,7 +20,8 @@
 
 namespace sealift::host {
 
-// `count` pages from `offset` on, all with the same SECINFO. `data` is empty for zero pages, else count pages long.
+// `count` pages from `offset` on, all with the same SECINFO. `data` is empty for zero pages, else count pages long and
+// page-aligned, as drivers want it.
 struct PageRun {
   std::uint64_t offset;
   std::uint64_t count;
@@ -28,11 +30,14 @@ struct PageRun {
   std::span<const std::uint8_t> data;
 };
 
+// A copy is the same image: it shares the bytes.
 class Image {
  public:
-  // Reads and checks the whole file. Throws Error(kMalformedCall …) with the path and the fault.
+  // Reads and checks the whole file; images of one unchanged file share its bytes for as long as one of them lives.
+  // The bytes are a copy, as an enclave may have to be built again when the file has changed. Throws
+  // Error(kMalformedCall …) with the path and the fault.
   static Image load(const std::string& path);
-  explicit Image(std::vector<std::uint8_t> bytes, std::string name);
+  explicit Image(const std::vector<std::uint8_t>& bytes, std::string name);
 
   [[nodiscard]] const EnclaveConfig& config() const;
   [[nodiscard]] const sgx::Sigstruct& sigstruct() const;
@@ -54,7 +59,7 @@ class Image {
   [[nodiscard]] std::vector<Function> functions() const;
   [[nodiscard]] std::span<const std::uint8_t> bytes() const noexcept { return bytes_; }
 
-  // The enclave's pages in EADD order, TCSs included. Needs a configuration.
+  // The enclave's pages in EADD order, TCSs included. Needs a configuration. `data` is valid during the visit.
   void for_each_run(const std::function<void(const PageRun&)>& visit) const;
   [[nodiscard]] std::uint64_t page_count() const;
 
@@ -62,6 +67,7 @@ class Image {
   void check_config() const;
 
  private:
+  Image(std::shared_ptr<std::uint8_t> storage, std::size_t size, std::string name);
   [[nodiscard]] const Elf64_Ehdr& header() const;
   [[nodiscard]] std::span<const Elf64_Phdr> segments() const;
   [[nodiscard]] std::span<const Elf64_Shdr> sections() const;
@@ -73,7 +79,8 @@ class Image {
   void visit_threads(const std::function<void(const PageRun&)>& visit) const;
   [[noreturn]] void corrupt(const std::string& why) const;
 
-  std::vector<std::uint8_t> bytes_;
+  std::shared_ptr<std::uint8_t> storage_;  // page-aligned
+  std::span<std::uint8_t> bytes_;
   std::string name_;
 };
 

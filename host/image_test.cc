@@ -47,6 +47,24 @@ TEST(Image, TheSignedImageIsAcceptedAndItsMeasurementIsTheSignedOne) {
   EXPECT_EQ(measure(image), image.sigstruct().enclavehash);
 }
 
+TEST(Image, ImagesOfOneFileShareItsBytesUntilItChanges) {
+  const std::string path = testing::TempDir() + "/shared.enclave";
+  const auto bytes = hello_bytes();
+  const auto write = [&](const std::vector<std::uint8_t>& what) {
+    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(what.data()), std::ssize(what));
+  };
+  write(bytes);
+  const Image one = Image::load(path), other = Image::load(path);
+  EXPECT_EQ(one.bytes().data(), other.bytes().data());
+  auto longer = bytes;
+  longer.push_back(1);
+  write(longer);
+  const Image changed = Image::load(path);
+  EXPECT_NE(one.bytes().data(), changed.bytes().data());
+  // What an enclave was made of stays what it was.
+  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), one.bytes().begin(), one.bytes().end()));
+}
+
 TEST(Image, AnEmptyFileIsRefused) {
   EXPECT_NE(refusal({}).find("no ELF header"), std::string::npos);
 }
@@ -78,6 +96,14 @@ TEST(Image, OverlappingSegmentsAreRefused) {
   auto bytes = hello_bytes();
   segment(bytes, PF_R | PF_W).p_vaddr = 0x1000;
   EXPECT_NE(refusal(bytes).find("overlapping"), std::string::npos);
+}
+
+TEST(Image, ASegmentThatTheFileHasAtAnotherPlaceOfAPageIsRefused) {
+  auto bytes = hello_bytes();
+  Elf64_Phdr& data = segment(bytes, PF_R | PF_W);
+  data.p_offset += 8;
+  data.p_filesz -= 8;
+  EXPECT_NE(refusal(bytes).find("alignment"), std::string::npos);
 }
 
 TEST(Image, ASegmentOutsideTheFileIsRefused) {
