@@ -1,4 +1,4 @@
-// sealift bench: runs sealift-bench, which lies beside this program.
+// sealift bench: runs sealift-bench or sealift-bench-vm, which lie beside this program.
 #include "cli/commands.h"
 #include "cli/companion.h"
 
@@ -6,13 +6,18 @@ namespace sealift::cli {
 namespace {
 
 struct Arguments {
-  std::string what, only;
+  std::string what, only, enclaves;
+  unsigned pairs = 0;
 };
 
 [[noreturn]] void run_bench(const Arguments& arguments, bool json) {
   std::vector<std::string> words;
   if (json) words.emplace_back("--json");
-  if (arguments.what == "vm") run_companion("sealift-bench-vm", std::move(words));
+  if (arguments.what == "vm") {
+    if (arguments.pairs != 0) words.insert(words.end(), {"--pairs", std::to_string(arguments.pairs)});
+    if (!arguments.enclaves.empty()) words.insert(words.end(), {"--enclaves", arguments.enclaves});
+    run_companion("sealift-bench-vm", std::move(words));
+  }
   if (!arguments.only.empty()) words.insert(words.end(), {"--only", arguments.only});
   run_companion("sealift-bench", std::move(words));
 }
@@ -27,6 +32,15 @@ void add_bench(CLI::App& app, Context& context) {
       ->required()
       ->check(CLI::IsMember({"migrate", "vm"}));
   bench->add_option("--only", arguments->only, "Only figures with this in their names (docs/performance.md)");
+  bench->add_option("--pairs", arguments->pairs, "vm: moves with enclaves and without (default: 5)")
+      ->check(CLI::Range(1u, 1000u));
+  bench->add_option("--enclaves", arguments->enclaves, "vm: how many enclaves, such as 1,8,64 (the default)")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            const bool good = !text.empty() && text.find_first_not_of("0123456789,") == std::string::npos;
+            return good ? std::string() : "give numbers, such as 1,8,64";
+          },
+          "N,N"));
   bench->callback([arguments, &context] {
     context.chosen = [arguments, &context]() -> int { run_bench(*arguments, context.json); };
   });

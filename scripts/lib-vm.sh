@@ -83,17 +83,52 @@ vm_start() {
   sealift_on "$name" vm add web --qmp "$d/qmp.sock" --guest-channel "$d/org.sealift.broker.sock"
 }
 
-# vm_ready HOST: until the guest's broker and COUNT enclaves are there.
-vm_ready() {
-  local name=$1 count=$2
-  for _ in $(seq 600); do
-    [ "$(vm_field "$name" broker)" = True ] && [ "$(vm_field "$name" enclaves)" = "$count" ] && return 0
-    sleep 0.2
+# vm_counters COUNT PAUSE_MS IMAGE: lines for an rc file: so many enclaves that count, up to eight a process, built by all
+# processes at once.
+vm_counters() {
+  local left=$1 number=0 some
+  while [ "$left" -gt 0 ]; do
+    number=$((number + 1)) some=$((left < 8 ? left : 8)) left=$((left - 8))
+    echo "(softsgx run auto -- guest_counters $3 $some $2 $number; echo \"guest: counters $number ended\") >/dev/console 2>&1 &"
   done
-  echo "the VM on $name does not come up with $count enclaves:" >&2
-  sealift_on "$name" vm list >&2
-  tail -n 20 "$hosts_dir/$name/vm/console.log" >&2
+}
+
+# vm_ready HOST COUNT [SECONDS]: until the guest's broker and COUNT enclaves are there. One line, and the guest's own reason
+# if it gave one, if they do not come.
+vm_ready() {
+  local name=$1 count=$2 console=$hosts_dir/$1/vm/console.log end=$((SECONDS + ${3:-60 + 3 * $2}))
+  while [ $SECONDS -lt $end ]; do
+    [ "$(vm_field "$name" broker)" = True ] && [ "$(vm_field "$name" enclaves)" = "$count" ] && return 0
+    if grep -aqE 'guest: .* ended|EPC is too small' "$console"; then break; fi
+    sleep 0.2  # nothing to wait for: a bounded poll
+  done
+  echo "the VM on $name has $(vm_field "$name" enclaves) of $count enclaves after $((SECONDS - end + ${3:-60 + 3 * $2})) s: $(
+    grep -aE 'too small|does not answer|ended' "$console" | head -n 1 | tr -d '\r' || true)" >&2
   return 1
+}
+
+# vm_counted HOST COUNT EPOCH [SECONDS]: until every process of vm_counters has told that all its enclaves count in that epoch;
+# prints one line for all. Fails if one is missing, or any has ever miscounted.
+vm_counted() {
+  python3 - "$hosts_dir/$1/vm/console.log" "$2" "$3" "${4:-60}" <<'PY'
+import re, sys, time
+path, count, epoch, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+line = re.compile(rb"counters (\d+): (\d+) enclaves, (\d+) steps, (\d+) wrong, (\d+) inconsistent, "
+                  rb"epochs (\d+) to (\d+), longest gap (\d+) ms")
+end, last = time.monotonic() + seconds, {}
+while True:
+    text = open(path, "rb").read()
+    last = {m[1]: list(map(int, m.groups()[1:])) for m in line.finditer(text)}
+    there = sum(r[0] for r in last.values() if r[4] == r[5] == epoch)
+    if there == count or time.monotonic() > end or b"came after" in text or b"does not answer" in text:
+        break
+    time.sleep(0.2)  # a file that another process writes: a bounded poll
+steps, wrong, inconsistent = (sum(r[i] for r in last.values()) for i in (1, 2, 3))
+gap = max((r[6] for r in last.values()), default=0)
+print(f"{there} enclaves in {len(last)} processes, {steps} steps, {wrong} wrong, {inconsistent} inconsistent, "
+      f"epoch {epoch}, longest gap {gap} ms")
+sys.exit(0 if there == count and wrong == inconsistent == 0 else 1)
+PY
 }
 
 # vm_field HOST FIELD: of the one VM's row.

@@ -28,7 +28,7 @@ std::atomic<bool> stop{false};
 std::atomic<std::uint64_t> steps{0};
 std::vector<std::uint8_t> ballast;
 
-void step() {
+std::uint64_t next() {
   ++steps;
   const std::lock_guard lock(mutex);
   ++first;
@@ -39,9 +39,13 @@ void step() {
   } catch (const std::runtime_error&) {
     ++second;
     third = second;
-    return;
+    return first;
   }
-  second = third = first;
+  return second = third = first;
+}
+
+void step() {
+  next();
 }
 
 void work() {
@@ -126,6 +130,7 @@ const sealift::Define kDefinitions[] = {
     {counter::kIdentity, [] { return sealift::identity().epoch; }},
     {counter::kFresh, fresh},
     {counter::kRead, read_host},
+    {counter::kNext, next},
     {counter::kWatch,
      [](std::uint64_t until) -> std::uint64_t {
        while (steps.load(std::memory_order_relaxed) < until) {

@@ -38,5 +38,7 @@ inline constexpr sealift::Ecall<11, Fresh(std::uint64_t)> kFresh{};
 inline constexpr sealift::Ecall<12, std::tuple<std::int64_t, bool>(std::uint64_t)> kRead{};
 // Waits, without a lock and without leaving, until kStep has been called so often; returns how often.
 inline constexpr sealift::Ecall<13, std::uint64_t(std::uint64_t)> kWatch{};
+// One step; returns the counter's new value.
+inline constexpr sealift::Ecall<14, std::uint64_t()> kNext{};
 
 }  // namespace counter
