@@ -31,50 +31,6 @@ bool eventually(Test test) {
 
 }  // namespace
 
-VmCall::VmCall(std::string socket, wire::Envelope request) {
-  thread_ = std::thread([this, socket = std::move(socket), request = std::move(request)]() mutable {
-    wire::VmMoveInfo end;
-    try {
-      cli::Client client(socket);
-      end = client
-                .call(std::move(request),
-                      [this](const wire::Envelope& notice) {
-                        const std::lock_guard lock(mutex_);
-                        const wire::VmMoveInfo& info = notice.vm_move_info();
-                        const bool begun = info.detail() != "precopy" || info.ram_transferred() > 0;
-                        if (begun) seen_.push_back(info.detail());
-                        changed_.notify_all();
-                      })
-                .vm_move_info();
-    } catch (const cli::CommandError& error) {
-      *end.mutable_failure() = error.failure();
-    }
-    const std::lock_guard lock(mutex_);
-    end_ = end;
-    changed_.notify_all();
-  });
-}
-
-VmCall::~VmCall() {
-  thread_.join();
-}
-
-bool VmCall::reach(const std::string& detail) {
-  std::unique_lock lock(mutex_);
-  const auto seen = [&] { return std::find(seen_.begin(), seen_.end(), detail) != seen_.end(); };
-  changed_.wait_for(lock, kPatience, [&] { return seen() || end_; });
-  return seen();
-}
-
-wire::VmMoveInfo VmCall::end() {
-  std::unique_lock lock(mutex_);
-  if (!changed_.wait_for(lock, kPatience, [&] { return end_.has_value(); })) {
-    ADD_FAILURE() << "the move does not end; it was in: " << (seen_.empty() ? "nothing" : seen_.back());
-    return {};
-  }
-  return *end_;
-}
-
 void VmCluster::SetUp() {
   if (::geteuid() != 0) GTEST_SKIP() << "network namespaces need root";
   if (::access(kQemu, X_OK) != 0) GTEST_SKIP() << kQemu << " is not installed (scripts/setup)";

@@ -4,34 +4,12 @@
 // Needs root, for the namespaces; without, every test is skipped and says so.
 #pragma once
 
-#include <condition_variable>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <thread>
 
 #include "daemon/testing/cluster.h"
+#include "daemon/testing/vm_call.h"
 
 namespace sealift::daemon::testing {
-
-// A `sealift vm migrate` under way, as a person would watch it.
-class VmCall {
- public:
-  VmCall(std::string socket, wire::Envelope request);
-  ~VmCall();
-  // A notice in this step (MoveState's name; pre-copy once RAM has moved); false after a minute, or when it ended
-  // before.
-  [[nodiscard]] bool reach(const std::string& detail);
-  // How it ended; a refusal is one with phase VM_PHASE_UNSPECIFIED and a failure.
-  [[nodiscard]] wire::VmMoveInfo end();
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<std::string> seen_;
-  std::optional<wire::VmMoveInfo> end_;
-  std::thread thread_;
-};
 
 class VmCluster : public Cluster {
  protected:

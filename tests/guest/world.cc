@@ -1,10 +1,5 @@
 #include "tests/guest/world.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <spawn.h>
-#include <spdlog/spdlog.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -21,33 +16,6 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kPatience{60};
 
-std::string bin(const std::string& name) {
-  return std::string(SEALIFT_BIN_DIR) + "/" + name;
-}
-
-std::string text_of(const fs::path& file) {
-  std::ostringstream text;
-  text << std::ifstream(file).rdbuf();
-  return text.str();
-}
-
-void wait_text(const fs::path& file, const std::string& text) {
-  for (const auto deadline = Clock::now() + kPatience; Clock::now() < deadline;) {
-    if (text_of(file).find(text) != std::string::npos) return;
-    ::poll(nullptr, 0, 10);
-  }
-  throw std::runtime_error(file.string() + " never says '" + text + "':\n" + text_of(file));
-}
-
-void run(const std::vector<std::string>& argv) {
-  const std::string log = "/dev/null";
-  Process process(argv, {}, log);
-  int status = 0;
-  if (::waitpid(process.pid(), &status, 0) != process.pid() || status != 0) {
-    throw std::runtime_error(argv[0] + " " + argv[1] + " failed");
-  }
-}
-
 // Over what is there, as other processes have it mapped.
 void overwrite(const fs::path& file, const fs::path& with) {
   std::ifstream in(with, std::ios::binary);
@@ -59,107 +27,14 @@ void overwrite(const fs::path& file, const fs::path& with) {
 
 }  // namespace
 
-// --- Process ------------------------------------------------------------------------------------------------------
-
-Process::Process(const std::vector<std::string>& argv, const std::vector<std::string>& env, const std::string& log,
-                 bool pipes) {
-  int to[2] = {-1, -1}, from[2] = {-1, -1};
-  posix_spawn_file_actions_t files;
-  ::posix_spawn_file_actions_init(&files);
-  if (pipes) {
-    if (::pipe2(to, O_CLOEXEC) != 0 || ::pipe2(from, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
-    ::posix_spawn_file_actions_adddup2(&files, to[0], 0);
-    ::posix_spawn_file_actions_adddup2(&files, from[1], 1);
-    ::posix_spawn_file_actions_addopen(&files, 2, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-  } else {
-    ::posix_spawn_file_actions_addopen(&files, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    ::posix_spawn_file_actions_adddup2(&files, 1, 2);
-  }
-  ::posix_spawn_file_actions_addclosefrom_np(&files, 3);  // the daemons' sockets
-  std::vector<char*> arguments, environment;
-  for (const auto& each : argv) arguments.push_back(const_cast<char*>(each.c_str()));
-  for (const auto& each : env) environment.push_back(const_cast<char*>(each.c_str()));
-  arguments.push_back(nullptr);
-  environment.push_back(nullptr);
-  const int error = ::posix_spawn(&pid_, argv[0].c_str(), &files, nullptr, arguments.data(), environment.data());
-  ::posix_spawn_file_actions_destroy(&files);
-  if (pipes) {
-    ::close(to[0]);
-    ::close(from[1]);
-    in_ = to[1];
-    out_ = from[0];
-  }
-  if (error != 0) throw std::runtime_error("cannot start " + argv[0]);
-}
-
-Process::~Process() {
-  kill();
-  if (in_ >= 0) ::close(in_);
-  if (out_ >= 0) ::close(out_);
-}
-
-void Process::signal(int number) const {
-  if (pid_ > 0) ::kill(pid_, number);
-}
-
-void Process::kill() {
-  if (pid_ <= 0) return;
-  ::kill(pid_, SIGKILL);
-  ::waitpid(pid_, nullptr, 0);
-  pid_ = -1;
-}
-
-bool Process::alive() {
-  if (pid_ > 0 && ::waitpid(pid_, nullptr, WNOHANG) == pid_) pid_ = -1;
-  return pid_ > 0;
-}
-
-void Process::write(const std::string& text) const {
-  if (::write(in_, text.data(), text.size()) == static_cast<ssize_t>(text.size())) return;
-  int status = 0;
-  ::waitpid(pid_, &status, WNOHANG);
-  throw std::runtime_error("a guest's program has died of signal " + std::to_string(WTERMSIG(status)));
-}
-
-std::string Process::read_line() {
-  for (const auto deadline = Clock::now() + kPatience;;) {
-    if (const auto end = partial_.find('\n'); end != std::string::npos) {
-      const std::string line = partial_.substr(0, end);
-      partial_.erase(0, end + 1);
-      return line;
-    }
-    pollfd ready{out_, POLLIN, 0};
-    char bytes[4096];
-    const bool there = Clock::now() < deadline && ::poll(&ready, 1, 1000) >= 0;
-    const ssize_t n = there && (ready.revents & (POLLIN | POLLHUP)) != 0 ? ::read(out_, bytes, sizeof bytes) : 0;
-    if (n > 0) partial_.append(bytes, static_cast<std::size_t>(n));
-    if (!there || (ready.revents != 0 && n <= 0)) throw std::runtime_error("a guest's program says nothing any more");
-  }
-}
-
 // --- Host ---------------------------------------------------------------------------------------------------------
-
-Host::Host(const std::string& called, const fs::path& where) : name(called), dir(where) {
-  fs::create_directories(dir);
-  run({bin("softsgx"), "create", machine(), "--epc", "64M"});
-  aesmd = std::make_unique<Process>(std::vector<std::string>{bin("softsgx-aesmd"), machine(), "--socket",
-                                                             dir / "aesm.sock", "--collateral", dir / "collateral"},
-                                    std::vector<std::string>{}, dir / "aesmd.log");
-  wait_text(dir / "aesmd.log", "serves");
-  agent = std::make_unique<Process>(
-      std::vector<std::string>{bin("softsgx"), "run", machine(), "--", bin("sealift-agent"), "--name", "agent-" + name,
-                               "--image", bin("agent-development.enclave"), "--socket", dir / "agent.sock", "--aesm",
-                               dir / "aesm.sock", "--collateral", dir / "collateral"},
-      std::vector<std::string>{"PATH=/usr/bin:/bin"}, dir / "agent.log");
-  wait_text(dir / "agent.log", "quote installed");
-}
 
 void Host::start_daemon(asio::io_context& io) {
   daemon::Options options;
   options.name = name;
   options.socket = dir / "sealiftd.sock";
   options.listen = listen.empty() ? "127.0.0.1:0" : listen;
-  options.agent_socket = dir / "agent.sock";
+  options.agent_socket = agent_socket();
   options.state_dir = dir / "state";
   options.guest_listen = {channel()};
   daemon = std::make_unique<daemon::Daemon>(io, options);

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <sys/types.h>
 
 #include <asio/io_context.hpp>
 #include <filesystem>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "daemon/daemon.h"
+#include "tests/guest/process.h"
 
 namespace sealift::guest_test {
 
@@ -24,40 +24,14 @@ using daemon::Guest;
 using daemon::GuestEnclave;
 using daemon::GuestResult;
 
-class Process {
- public:
-  // With `pipes`, its standard input and output are this test's.
-  Process(const std::vector<std::string>& argv, const std::vector<std::string>& env, const std::string& log,
-          bool pipes = false);
-  ~Process();
-  Process(const Process&) = delete;
-  Process& operator=(const Process&) = delete;
-
-  void signal(int number) const;
-  void kill();  // SIGKILL, and gone when it returns
-  [[nodiscard]] bool alive();
-  [[nodiscard]] pid_t pid() const { return pid_; }
-  void write(const std::string& text) const;
-  std::string read_line();  // fails the test after a minute
-
- private:
-  pid_t pid_ = -1;
-  int in_ = -1, out_ = -1;
-  std::string partial_;
-};
-
 // One host. Its daemon runs on the test's io_context.
-struct Host {
-  Host(const std::string& name, const std::filesystem::path& dir);
+struct Host : SgxHost {
+  using SgxHost::SgxHost;
   void start_daemon(asio::io_context& io);
-  [[nodiscard]] std::string machine() const { return dir / "host.machine"; }
   [[nodiscard]] std::string channel() const { return dir / "guests.sock"; }
   [[nodiscard]] daemon::GuestPort& guests() const { return daemon->guests(); }
 
-  std::string name;
-  std::filesystem::path dir;
   std::string listen;
-  std::unique_ptr<Process> aesmd, agent;
   std::unique_ptr<daemon::Daemon> daemon;
 };
 

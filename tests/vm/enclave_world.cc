@@ -1,0 +1,346 @@
+#include "tests/vm/enclave_world.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <stdexcept>
+
+#include "cli/client.h"
+#include "daemon/failure.h"
+
+namespace sealift::vm_test {
+namespace {
+
+namespace fs = std::filesystem;
+using guest_test::bin;
+using guest_test::Process;
+using guest_test::text_of;
+using Clock = std::chrono::steady_clock;
+
+// TCG on a busy machine: for hangs, not for speed.
+constexpr std::chrono::seconds kPatience{150};
+constexpr const char* kIp = "/sbin/ip";
+constexpr const char* kPath = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+
+template <typename Test>
+bool eventually(Test test) {
+  for (const auto deadline = Clock::now() + kPatience; Clock::now() < deadline; ::poll(nullptr, 0, 50)) {
+    if (test()) return true;
+  }
+  return false;
+}
+
+// The guest's start: a broker, programs that are asked by a pipe each, and the memory's checker. `ask N` prints what
+// program N says of its enclaves.
+std::string guest_script(std::size_t programs, std::size_t each) {
+  std::ostringstream out;
+  out << "cat >/bin/ask <<'ASK'\n"
+         "n=$(grep -c '^end' /run/out.$1)\n"
+         "echo state >/run/in.$1\n"
+         "until [ $(grep -c '^end' /run/out.$1) -gt $n ]; do usleep 20000; done\n"
+         "tail -n "
+      << each + 1
+      << " /run/out.$1\n"
+         "ASK\n"
+         "chmod +x /bin/ask\n"
+         "vm-integrity --mib 16 >/run/integrity.log &\n"
+         "echo $! >/run/integrity.pid\n"
+         "sealiftd --guest --name web --socket /run/sealiftd.sock "
+         "--host-channel /dev/virtio-ports/org.sealift.broker --log-level debug >/run/broker.log 2>&1 &\n"
+         "echo $! >/run/broker.pid\n"
+         "until [ -S /run/sealiftd.sock ]; do usleep 20000; done\n"
+         "export SEALIFT_SOCKET=/run/sealiftd.sock\n";
+  for (std::size_t i = 0; i < programs; ++i) {
+    out << "mkfifo /run/in." << i << "\nexec 3<>/run/in." << i
+        << "\n"
+           "softsgx run auto -- guest_program /guest.enclave "
+        << each << " 1 <&3 >/run/out." << i << " 2>&1 &\necho $! >/run/program." << i << ".pid\n";
+  }
+  return out.str();
+}
+
+wire::Envelope call(const EnclaveHost& host, wire::Envelope request) {
+  cli::Client client(host.socket());
+  return client.call(std::move(request));
+}
+
+}  // namespace
+
+// --- EnclaveHost --------------------------------------------------------------------------------------------------
+
+EnclaveHost::EnclaveHost(const std::string& called, const fs::path& where, std::string space, std::string address)
+    : SgxHost(called, where), space_(std::move(space)), address_(std::move(address)) {
+  start_daemon();
+}
+
+void EnclaveHost::start_daemon() {
+  daemon.reset();
+  daemon = std::make_unique<Process>(
+      std::vector<std::string>{kIp, "netns", "exec", space_, bin("sealiftd"), "--name", name, "--socket", socket(),
+                               "--listen", peer(), "--agent-socket", agent_socket(), "--state-dir", dir / "state",
+                               "--log-level", "debug", "--stall-timeout-ms", "10000"},
+      std::vector<std::string>{kPath}, dir / "sealiftd.log");
+  const bool up = eventually([&] {
+    try {
+      wire::Envelope request;
+      request.mutable_status_request();
+      return call(*this, request).status_reply().agent_up();
+    } catch (const cli::CommandError&) {
+      return false;
+    }
+  });
+  if (!up) throw std::runtime_error("sealiftd " + name + " does not come up:\n" + text_of(dir / "sealiftd.log"));
+}
+
+void EnclaveHost::start_qemu(const std::vector<std::string>& options, const std::string& epc) {
+  qemu.reset();
+  fs::remove_all(vm());
+  fs::create_directories(vm());
+  // A section of its own for each QEMU: the last one's may have been of another size.
+  const std::string section = dir / "section";
+  fs::remove(section);
+  guest_test::run({bin("softsgx"), "section", machine(), section, "--epc", epc});
+  const fs::path script = dir / "rc";
+  std::ofstream(script) << guest_script(EnclaveWorld::kPrograms, EnclaveWorld::kEach);
+  std::vector<std::string> argv = {kIp, "netns", "exec", space_, SEALIFT_SOURCE_DIR "/scripts/vm-run"};
+  // 300,000 KiB: see scripts/vm-run on sizes under TCG.
+  const std::vector<std::string> vm_run = {
+      "--image",  SEALIFT_VM_IMAGE, "--dir", vm(),    "--section",
+      section,    "--script",       script,  "--add", bin("guest.enclave") + "=/guest.enclave",
+      "--memory", "300000"};
+  argv.insert(argv.end(), vm_run.begin(), vm_run.end());
+  argv.insert(argv.end(), options.begin(), options.end());
+  qemu = std::make_unique<Process>(argv, std::vector<std::string>{kPath}, dir / "qemu.log");
+  const bool up = eventually([&] { return !qemu->alive() || fs::exists(vm() / "look.sock"); });
+  if (!up || !qemu->alive()) throw std::runtime_error("QEMU does not start:\n" + text_of(dir / "qemu.log"));
+}
+
+std::string EnclaveHost::run_state() const {
+  if (!qemu || !qemu->alive()) return "gone";
+  try {
+    return Qmp(vm() / "look.sock").execute("query-status").value("status", "");
+  } catch (const std::exception& error) {
+    return qemu->alive() ? error.what() : "gone";
+  }
+}
+
+// --- The hosts ----------------------------------------------------------------------------------------------------
+
+std::string EnclaveWorld::prefix_;
+fs::path EnclaveWorld::root_;
+std::vector<std::unique_ptr<EnclaveHost>> EnclaveWorld::hosts_;
+std::size_t EnclaveWorld::at_ = 0;
+std::uint64_t EnclaveWorld::epoch_ = 1;
+std::map<std::pair<std::size_t, std::size_t>, std::uint64_t> EnclaveWorld::last_;
+
+void EnclaveWorld::ip(const std::string& arguments) {
+  const std::string command = std::string(kIp) + " " + arguments;
+  if (std::system(command.c_str()) != 0) throw std::runtime_error(command);
+}
+
+void EnclaveWorld::make_hosts() {
+  prefix_ = "slf" + std::to_string(::getpid());
+  std::string pattern = "/dev/shm/sealift-vm-XXXXXX";
+  root_ = ::mkdtemp(pattern.data());
+  ip("netns add " + prefix_ + "s");
+  ip("-n " + prefix_ + "s link add switch type bridge");
+  ip("-n " + prefix_ + "s link set switch up");
+  for (const char* name : {"a", "b"}) hosts_.push_back(make_host(name, static_cast<int>(hosts_.size()) + 1));
+}
+
+std::unique_ptr<EnclaveHost> EnclaveWorld::make_host(const std::string& name, int last) {
+  const std::string space = prefix_ + name, address = "10.97.0." + std::to_string(last);
+  ip("netns add " + space);
+  ip("-n " + space + " link set lo up");
+  ip("link add wire netns " + space + " type veth peer name to-" + name + " netns " + prefix_ + "s");
+  ip("-n " + prefix_ + "s link set to-" + name + " master switch up");
+  ip("-n " + space + " address add " + address + "/24 dev wire");
+  ip("-n " + space + " link set wire up");
+  return std::make_unique<EnclaveHost>(name, root_ / name, space, address);
+}
+
+std::unique_ptr<EnclaveHost> EnclaveWorld::another_host() {
+  return make_host("c", 3);
+}
+
+void EnclaveWorld::cut_wire(const EnclaveHost& host) {
+  ip("-n " + host.space_ + " link set wire down");
+}
+
+void EnclaveWorld::join_wire(const EnclaveHost& host) {
+  ip("-n " + host.space_ + " link set wire up");
+}
+
+void EnclaveWorld::TearDownTestSuite() {
+  hosts_.clear();
+  // Those that were not made are not there: nothing to say.
+  for (const char* name : {"a", "b", "c", "s"}) {
+    if (fs::exists("/run/netns/" + prefix_ + name)) ip("netns delete " + prefix_ + name);
+  }
+  if (!root_.empty()) fs::remove_all(root_);
+  root_.clear();
+  last_.clear();
+  epoch_ = 1;
+  at_ = 0;
+}
+
+void EnclaveWorld::SetUp() {
+  if (::geteuid() != 0) GTEST_SKIP() << "network namespaces need root";
+  if (::access("/usr/bin/qemu-system-x86_64", X_OK) != 0) GTEST_SKIP() << "QEMU is not installed (scripts/setup)";
+  if (!hosts_.empty()) return;
+  ::signal(SIGPIPE, SIG_IGN);
+  make_hosts();
+  here().start_qemu({});
+  add(here());
+  wait_enclaves(here());
+}
+
+void EnclaveWorld::TearDown() {
+  if (!HasFailure()) return;
+  for (const auto& host : hosts_) {
+    for (const fs::path& log : {host->dir / "sealiftd.log", host->dir / "qemu.log", host->vm() / "console.log"}) {
+      std::cerr << "--- " << log.string() << '\n' << text_of(log);
+    }
+  }
+  try {
+    std::cerr << "--- broker.log\n" << in_guest("tail -n 300 /run/broker.log");
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << '\n';
+  }
+  TearDownTestSuite();  // the next test begins anew
+}
+
+// --- The VM -------------------------------------------------------------------------------------------------------
+
+void EnclaveWorld::add(const EnclaveHost& host, const std::string& qmp) {
+  wire::Envelope request;
+  request.mutable_vm_add()->set_name("web");
+  request.mutable_vm_add()->set_qmp(qmp.empty() ? (host.vm() / "qmp.sock").string() : qmp);
+  request.mutable_vm_add()->set_guest_channel(host.vm() / "org.sealift.broker.sock");
+  (void)call(host, request);
+}
+
+wire::VmRow EnclaveWorld::row(const EnclaveHost& host) {
+  wire::Envelope request;
+  request.mutable_vm_list_request();
+  const wire::VmList list = call(host, request).vm_list();
+  return list.vms().empty() ? wire::VmRow() : list.vms(0);
+}
+
+std::unique_ptr<VmCall> EnclaveWorld::move(const EnclaveHost& from, const EnclaveHost& to,
+                                           const wire::VmOptions& options) {
+  wire::Envelope request;
+  request.mutable_vm_migrate()->set_name("web");
+  request.mutable_vm_migrate()->set_target(to.peer());
+  *request.mutable_vm_migrate()->mutable_options() = options;
+  return std::make_unique<VmCall>(from.socket(), std::move(request), kPatience);
+}
+
+wire::VmMoveInfo EnclaveWorld::cancel(const EnclaveHost& host) {
+  wire::Envelope request;
+  request.mutable_vm_cancel()->set_name("web");
+  return VmCall(host.socket(), std::move(request), kPatience).end();
+}
+
+void EnclaveWorld::wait_there(const std::string& epc) {
+  // Its daemon may still watch the last one: it lets go when that is dead.
+  there().qemu.reset();
+  EXPECT_TRUE(eventually([&] { return row(there()).state() != "moving"; })) << "a move does not end there";
+  there().start_qemu({"--incoming", "defer"}, epc);
+  add(there());
+}
+
+std::unique_ptr<VmCall> EnclaveWorld::move_and_stand_after_the_commit() {
+  const auto committed = [this] { return std::stoul(in_guest("grep -c -e '-> COMMITTED' /run/broker.log; true")); };
+  wait_there();
+  const unsigned long before = committed();
+  wire::VmOptions options;
+  options.set_bandwidth(20'000'000);
+  options.set_downtime_limit_ms(1);
+  auto call = move(here(), there(), options);
+  EXPECT_TRUE(call->reach("converge")) << daemon::to_line(call->end().failure());
+  EXPECT_EQ(committed(), before + kEnclaves);
+  return call;
+}
+
+std::string EnclaveWorld::in_guest(const std::string& command) {
+  return here().guest().run(command, kPatience).output;
+}
+
+std::vector<Counted> EnclaveWorld::ask(std::size_t program) {
+  std::vector<Counted> out;
+  std::istringstream lines(in_guest("ask " + std::to_string(program)));
+  for (std::string line; std::getline(lines, line) && line != "end";) {
+    std::istringstream in(line);
+    std::string word;
+    Counted counted;
+    std::size_t number = 0;
+    in >> word >> number >> word >> counted.acked >> word >> counted.value >> word >> counted.consistent >> word >>
+        counted.epoch >> word;
+    std::getline(in >> std::ws, counted.error);
+    out.push_back(counted);
+  }
+  if (out.size() != kEach) throw std::runtime_error("program " + std::to_string(program) + " says: " + lines.str());
+  return out;
+}
+
+void EnclaveWorld::wait_enclaves(const EnclaveHost& host, std::size_t count) {
+  const bool there = eventually([&] {
+    const wire::VmRow now = row(host);
+    return now.broker() && now.enclaves() == count;
+  });
+  if (!there) throw std::runtime_error("the VM has no " + std::to_string(count) + " enclaves");
+}
+
+void EnclaveWorld::expect_enclaves(std::size_t program) {
+  const std::vector<Counted> first = ask(program);
+  for (std::size_t i = 0; i < kEach; ++i) {
+    SCOPED_TRACE("program " + std::to_string(program) + ", enclave " + std::to_string(i));
+    EXPECT_EQ(first[i].error, "ok");
+    EXPECT_TRUE(first[i].consistent);
+    EXPECT_EQ(first[i].epoch, epoch_);
+    EXPECT_GE(first[i].value, first[i].acked) << "an acknowledged step is gone";
+    std::uint64_t& last = last_[{program, i}];
+    EXPECT_GE(first[i].value, last) << "it went back";
+    last = std::max(last, first[i].value);
+  }
+  EXPECT_TRUE(eventually([&] {
+    const std::vector<Counted> now = ask(program);
+    bool all = true;
+    for (std::size_t i = 0; i < kEach; ++i) all = all && now[i].acked > first[i].acked && now[i].value > first[i].value;
+    return all;
+  })) << "program "
+      << program << " does not go on";
+}
+
+void EnclaveWorld::expect_all_run_here(std::uint64_t newer) {
+  EXPECT_EQ(here().run_state(), "running");
+  EXPECT_NE(there().run_state(), "running");
+  epoch_ += newer;
+  for (std::size_t program = 0; program < kPrograms; ++program) expect_enclaves(program);
+  EXPECT_EQ(in_guest("kill -TERM $(cat /run/integrity.pid)\n"
+                     "until grep -qE 'clean|CORRUPT' /run/integrity.log; do usleep 20000; done\n"
+                     "tail -n 1 /run/integrity.log\n"
+                     "vm-integrity --mib 16 >/run/integrity.log 2>/dev/null </dev/null &\n"
+                     "echo $! >/run/integrity.pid"),
+            "integrity: clean\n");
+  EXPECT_NE(there().run_state(), "running");
+}
+
+void EnclaveWorld::expect_moves_on() {
+  wait_there();
+  const wire::VmMoveInfo done = move(here(), there())->end();
+  ASSERT_EQ(done.phase(), wire::VM_DONE) << daemon::to_line(done.failure());
+  EXPECT_FALSE(done.has_failure()) << daemon::to_line(done.failure());
+  at_ = 1 - at_;
+  EXPECT_TRUE(eventually([&] { return there().run_state() == "gone"; })) << there().run_state();
+  expect_all_run_here(1);
+}
+
+}  // namespace sealift::vm_test

@@ -1,0 +1,101 @@
+// EnclaveWorld: hosts in network namespaces of their own, on one switch, each with everything real: a software SGX
+// machine, its quoting service, an agent enclave, a sealiftd, room for a QEMU. One VM with enclaves inside, in several
+// processes, and a checker of guest memory beside them. A test breaks something, then looks at both sides.
+//
+// The hosts and the VM stay from test to test, wherever the last one left it: here() is where it runs, there() the
+// other host, in whose QEMU nothing runs. After a failed test all is made anew.
+//
+// Needs root, for the namespaces; without, every test is skipped and says so.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/testing/vm_call.h"
+#include "daemon/wire.pb.h"
+#include "tests/guest/process.h"
+#include "tests/vm/json_socket.h"
+
+namespace sealift::vm_test {
+
+using daemon::testing::VmCall;
+
+struct EnclaveHost : guest_test::SgxHost {
+  EnclaveHost(const std::string& called, const std::filesystem::path& where, std::string space, std::string address);
+  void start_daemon();
+  void start_qemu(const std::vector<std::string>& options, const std::string& epc = "64M");
+  // "gone", or QEMU's run state, by a monitor that nobody else uses.
+  [[nodiscard]] std::string run_state() const;
+  [[nodiscard]] std::string socket() const { return dir / "sealiftd.sock"; }
+  [[nodiscard]] std::string peer() const { return address_ + ":7419"; }
+  [[nodiscard]] std::filesystem::path vm() const { return dir / "vm"; }
+  [[nodiscard]] GuestAgent guest() const { return GuestAgent(vm() / "org.qemu.guest_agent.0.sock"); }
+
+  const std::string space_, address_;
+  std::unique_ptr<guest_test::Process> daemon, qemu;
+};
+
+// What a guest's program says of one of its enclaves.
+struct Counted {
+  std::uint64_t acked = 0, value = 0, epoch = 0;
+  bool consistent = false;
+  std::string error;
+};
+
+class EnclaveWorld : public ::testing::Test {
+ public:
+  static constexpr std::size_t kPrograms = 2, kEach = 2, kEnclaves = kPrograms * kEach;
+
+ protected:
+  static void TearDownTestSuite();
+  void SetUp() override;
+  void TearDown() override;
+
+  [[nodiscard]] EnclaveHost& here() const { return *hosts_[at_]; }
+  [[nodiscard]] EnclaveHost& there() const { return *hosts_[1 - at_]; }
+  // A third host, for the time of a test.
+  [[nodiscard]] std::unique_ptr<EnclaveHost> another_host();
+
+  // Both daemons know the VM as "web".
+  void add(const EnclaveHost& host, const std::string& qmp = "");
+  [[nodiscard]] wire::VmRow row(const EnclaveHost& host);
+  std::unique_ptr<VmCall> move(const EnclaveHost& from, const EnclaveHost& to, const wire::VmOptions& options = {});
+  wire::VmMoveInfo cancel(const EnclaveHost& host);
+  // A QEMU there that waits for the VM, whatever was there before.
+  void wait_there(const std::string& epc = "64M");
+  // Its enclaves have committed, and as the guest writes more than may be sent QEMU does not switch over.
+  [[nodiscard]] std::unique_ptr<VmCall> move_and_stand_after_the_commit();
+
+  void cut_wire(const EnclaveHost& host);
+  void join_wire(const EnclaveHost& host);
+
+  // A command in the guest, where it runs now.
+  std::string in_guest(const std::string& command);
+  std::vector<Counted> ask(std::size_t program);
+  void wait_enclaves(const EnclaveHost& host, std::size_t count = kEnclaves);
+  // The VM runs here and nowhere else; every enclave answers, counts on from where it was and is `newer` epochs on;
+  // guest memory is what was written to it.
+  void expect_all_run_here(std::uint64_t newer);
+  // The VM can still be moved: it is, and runs there.
+  void expect_moves_on();
+
+ private:
+  static void ip(const std::string& arguments);
+  static void make_hosts();
+  static std::unique_ptr<EnclaveHost> make_host(const std::string& name, int last);
+  void expect_enclaves(std::size_t program);
+
+  static std::string prefix_;
+  static std::filesystem::path root_;
+  static std::vector<std::unique_ptr<EnclaveHost>> hosts_;
+  static std::size_t at_;
+  static std::uint64_t epoch_;                                                // of every enclave
+  static std::map<std::pair<std::size_t, std::size_t>, std::uint64_t> last_;  // value, by program and enclave
+};
+
+}  // namespace sealift::vm_test
