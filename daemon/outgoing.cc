@@ -223,6 +223,7 @@ std::chrono::milliseconds OutgoingMigration::patience() const {
     case SourceState::kVerify:
       return t.verify;
     case SourceState::kGrant:
+    case SourceState::kForsaken:
       return t.grant;
     case SourceState::kRedial:
       return t.redial;
@@ -250,8 +251,8 @@ void OutgoingMigration::arm_timer() {
 
 void OutgoingMigration::agent_up(bool same) {
   if (!agent_instance_.empty()) same = agent_.info().instance_key() == agent_instance_;
-  if (same) return on(SourceEvent::kAgentBack);
-  ticket_lost();
+  same ? on(SourceEvent::kAgentBack) : ticket_lost();
+  if (const auto now = std::exchange(when_agent_up_, nullptr)) now();
 }
 
 void OutgoingMigration::ticket_lost() {

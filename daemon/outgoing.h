@@ -128,6 +128,7 @@ class OutgoingMigration : public std::enable_shared_from_this<OutgoingMigration>
   void ask_agent();
   void resume_local();
   void feed_local(std::uint64_t taken);
+  void resume_failed(const wire::Failure& why);
   void stop_local();
   void cancel_source();
   void cancel_agent();
@@ -164,6 +165,7 @@ class OutgoingMigration : public std::enable_shared_from_this<OutgoingMigration>
   std::vector<std::pair<wire::Phase, double>> phases_;  // and when each began
   double gate_opened_ = 0;
   wire::Failure failure_;
+  std::function<void()> when_agent_up_;  // again, whichever it is
   asio::steady_timer timer_;
   asio::steady_timer redial_timer_;
   std::chrono::milliseconds redial_delay_;

@@ -256,7 +256,7 @@ void OutgoingMigration::feed_local(std::uint64_t taken) {
 }
 
 void OutgoingMigration::target_event(const std::string&, wire::TargetEvent::Kind kind, const wire::Failure& failure) {
-  if (machine_.state() != SourceState::kResume) return;
+  if (machine_.state() != SourceState::kResume && machine_.state() != SourceState::kLastResume) return;
   switch (kind) {
     case wire::TargetEvent::PREPARED:
       return feed_local(0);
@@ -266,12 +266,27 @@ void OutgoingMigration::target_event(const std::string&, wire::TargetEvent::Kind
       return on(SourceEvent::kResumeGranted);
     case wire::TargetEvent::FAILED:
       if (failure.errc() == static_cast<std::uint32_t>(Errc::kAlreadyGranted)) return on(SourceEvent::kAlreadyGranted);
-      failure_ = make_failure(wire::Failure::STRANDED, "no instance runs, the stream is kept", to_line(failure),
-                              "`sealift resume` tries again");
-      return on(SourceEvent::kResumeFailed);
+      return resume_failed(failure);
     default:
       return;
   }
+}
+
+// Without an agent nobody knows whether trying again would help: that depends on which one comes.
+void OutgoingMigration::resume_failed(const wire::Failure& why) {
+  const auto tell = [this, why] {
+    if (machine_.state() == SourceState::kResume) {
+      failure_ = make_failure(wire::Failure::STRANDED, "no instance runs, the stream is kept", to_line(why),
+                              "`sealift resume` tries again");
+    }
+    on(SourceEvent::kResumeFailed);
+  };
+  if (agent_.up()) return tell();
+  when_agent_up_ = tell;
+  timer_.expires_after(options_.timeouts.session);
+  timer_.async_wait(here([this](const std::error_code& error) {
+    if (!error) std::exchange(when_agent_up_, nullptr)();
+  }));
 }
 
 void OutgoingMigration::target_taken(const std::string&, std::uint64_t count) {

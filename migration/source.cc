@@ -74,6 +74,22 @@ constexpr std::array kExplicit = {
     SourceTransition{S::kStranded, E::kGranted, S::kDone, {A::kRelease, A::kDropStream}},
     SourceTransition{S::kStranded, E::kAgentReplaced, S::kLost, {A::kRelease, A::kDropStream}},
 
+    // Only who was granted before the agent died can run. The target hears from the agent's successor that it knows
+    // nothing of the attempt; one that cannot be asked in time is not waited for.
+    SourceTransition{S::kGrant, E::kAgentReplaced, S::kForsaken, {A::kAttach}},
+    SourceTransition{S::kRedial, E::kAgentReplaced, S::kForsaken, {A::kConnectPeer}},
+    SourceTransition{S::kResume, E::kAgentReplaced, S::kLastResume, {}},
+    SourceTransition{S::kLastResume, E::kResumeGranted, S::kResumed, {A::kCancelTarget, A::kRelease, A::kDropStream}},
+    SourceTransition{S::kLastResume, E::kResumeFailed, S::kForsaken, {A::kStopLocal, A::kConnectPeer}},
+    SourceTransition{S::kLastResume, E::kAlreadyGranted, S::kSettle, {A::kStopLocal, A::kConnectPeer}},
+    SourceTransition{S::kLastResume, E::kGranted, S::kDone, {A::kStopLocal, A::kRelease, A::kDropStream}},
+    SourceTransition{S::kForsaken, E::kPeerUp, S::kForsaken, {A::kAttach}},
+    SourceTransition{S::kForsaken, E::kPeerGone, S::kForsaken, {A::kConnectPeer}},
+    SourceTransition{S::kForsaken, E::kTargetWaiting, S::kForsaken, {A::kTellCommitted}},
+    SourceTransition{S::kForsaken, E::kGranted, S::kDone, {A::kRelease, A::kDropStream}},
+    SourceTransition{S::kForsaken, E::kTargetFailed, S::kLost, {A::kRelease, A::kDropStream}},
+    SourceTransition{S::kForsaken, E::kTimeout, S::kLost, {A::kRelease, A::kDropStream}},
+
     // Bound to the target: keep offering it the grant, for as long as it takes.
     SourceTransition{S::kSettle, E::kPeerUp, S::kSettle, {A::kAttach}},
     SourceTransition{S::kSettle, E::kPeerGone, S::kSettle, {A::kConnectPeer}},
@@ -152,8 +168,10 @@ SourcePhase phase_of(SourceState state) noexcept {
     case S::kGrant:
     case S::kRedial:
     case S::kSettle:
+    case S::kForsaken:
       return SourcePhase::kGrant;
     case S::kResume:
+    case S::kLastResume:
       return SourcePhase::kResume;
     case S::kStranded:
       return SourcePhase::kStranded;
@@ -183,7 +201,8 @@ const char* name_of(SourceState state) noexcept {
                                         "ticket",     "ticket (target gone)",
                                         "grant",      "redial",
                                         "settle",     "resume",
-                                        "stranded",   "recover",
+                                        "stranded",   "last resume",
+                                        "forsaken",   "recover",
                                         "cancelling", "aborting",
                                         "done",       "cancelled",
                                         "failed",     "resumed",

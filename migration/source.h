@@ -40,6 +40,9 @@ enum class SourceState : std::uint8_t {
   // After a failure behind commit
   kResume,    // an instance is being restored on this machine
   kStranded,  // that failed; the stream is kept and the resume can be tried again
+  // The agent that held the ticket is gone: nobody else will be granted
+  kLastResume,  // the instance on this machine may have its grant already
+  kForsaken,    // and so may the target, which is asked
   kRecover,   // this daemon restarted, or lost the source's process, during commit
   // Giving up before commit
   kCancelling,  // because somebody asked

@@ -212,6 +212,69 @@ TEST(SourceMachine, AnotherAgentInstanceMeansTheTicketIsLost) {
   }
 }
 
+// The ticket went with the agent, but a grant may have left before: the target is asked, and believed.
+TEST(SourceMachine, ATicketThatDiesWithItsAgentLeavesThoseAloneThatWereGrantedBefore) {
+  SourceMachine granting = at(S::kGrant);
+  EXPECT_EQ(actions(granting, E::kAgentReplaced), std::vector{A::kAttach});
+  SourceMachine redialling = at(S::kGrant, {E::kPeerGone});
+  EXPECT_EQ(actions(redialling, E::kAgentReplaced), std::vector{A::kConnectPeer});
+  for (const SourceMachine& forsaken : {granting, redialling}) {
+    EXPECT_EQ(forsaken.state(), S::kForsaken);
+    SourceMachine machine = forsaken;
+    EXPECT_EQ(actions(machine, E::kPeerGone), std::vector{A::kConnectPeer});
+    EXPECT_EQ(actions(machine, E::kPeerUp), std::vector{A::kAttach});
+    EXPECT_EQ(actions(machine, E::kTargetWaiting), std::vector{A::kTellCommitted});
+    EXPECT_EQ(machine.state(), S::kForsaken);
+    SourceMachine granted = machine;
+    EXPECT_EQ(actions(granted, E::kGranted), (std::vector{A::kRelease, A::kDropStream}));
+    EXPECT_EQ(granted.state(), S::kDone);
+    for (const E end : {E::kTargetFailed, E::kTimeout}) {
+      SourceMachine lost = machine;
+      EXPECT_EQ(actions(lost, end), (std::vector{A::kRelease, A::kDropStream}));
+      EXPECT_EQ(lost.state(), S::kLost);
+    }
+  }
+}
+
+TEST(SourceMachine, AResumeWhoseAgentDiesIsTheLastOne) {
+  for (const E failure : {E::kTargetFailed, E::kTimeout}) {
+    const SourceMachine last = at(S::kGrant, {failure, E::kAgentReplaced});
+    EXPECT_EQ(last.state(), S::kLastResume);
+    SourceMachine granted = last;
+    EXPECT_EQ(actions(granted, E::kResumeGranted), (std::vector{A::kCancelTarget, A::kRelease, A::kDropStream}));
+    EXPECT_EQ(granted.state(), S::kResumed);
+    SourceMachine failed = last;
+    EXPECT_EQ(actions(failed, E::kResumeFailed), (std::vector{A::kStopLocal, A::kConnectPeer}));
+    EXPECT_EQ(failed.state(), S::kForsaken) << "not stranded: there is nothing to be tried again";
+    SourceMachine bound = last;
+    actions(bound, E::kAlreadyGranted);
+    EXPECT_EQ(bound.state(), S::kSettle);
+    SourceMachine elsewhere = last;
+    EXPECT_TRUE(contains(actions(elsewhere, E::kGranted), A::kStopLocal));
+    EXPECT_EQ(elsewhere.state(), S::kDone);
+  }
+}
+
+// With the ticket gone, no path leads to a state that promises a resume.
+TEST(SourceMachine, NothingIsStrandedWithoutTheAgentThatHeldTheTicket) {
+  std::set<S> reached;
+  std::vector<S> next;
+  for (const SourceTransition& row : SourceMachine::table()) {
+    if (row.event == E::kAgentReplaced) next.push_back(row.to);
+  }
+  while (!next.empty()) {
+    const S state = next.back();
+    next.pop_back();
+    if (!reached.insert(state).second) continue;
+    for (const SourceTransition& row : SourceMachine::table()) {
+      if (row.from == state) next.push_back(row.to);
+    }
+  }
+  EXPECT_FALSE(reached.contains(S::kStranded));
+  EXPECT_FALSE(reached.contains(S::kResume));
+  EXPECT_TRUE(reached.contains(S::kLost));
+}
+
 TEST(SourceMachine, AnAgentThatRefusesTheTicketIsTheEnd) {
   for (SourceMachine machine : {at(S::kTicket), at(S::kTicket, {E::kPeerGone})}) {
     actions(machine, E::kAgentError);
@@ -321,6 +384,8 @@ TEST(SourceMachine, EveryStateHasAPhaseAndAName) {
   EXPECT_EQ(phase_of(S::kDump), SourcePhase::kStream);
   EXPECT_EQ(phase_of(S::kTicketOrphan), SourcePhase::kCommit);
   EXPECT_EQ(phase_of(S::kSettle), SourcePhase::kGrant);
+  EXPECT_EQ(phase_of(S::kForsaken), SourcePhase::kGrant);
+  EXPECT_EQ(phase_of(S::kLastResume), SourcePhase::kResume);
 }
 
 }  // namespace

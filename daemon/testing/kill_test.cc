@@ -396,6 +396,50 @@ TEST_F(FromCommit, CancelComesTooLate) {
   EXPECT_EQ(migration_.get().phase(), wire::DONE);
 }
 
+// The ticket dies with the agent before a grant has left it: nothing can be resumed, and that is said.
+TEST_F(FromCommit, SourceAgentDiesBeforeItHasGranted) {
+  begin("agent-b", "request");
+  kill(a_.agent);
+  release("agent-b", "request");
+  start_agent(a_);
+  const wire::MigrationInfo lost = migration_.get();
+  EXPECT_EQ(lost.phase(), wire::LOST);
+  EXPECT_EQ(lost.failure().kind(), wire::Failure::LOST);
+  EXPECT_EQ(lost.failure().what(), "the agent that held the ticket is gone");
+  drain();
+  EXPECT_TRUE(open_instances().empty());
+}
+
+// The grant has left it: the target runs, and the source hears so.
+TEST_F(FromCommit, SourceAgentDiesWhenItHasGranted) {
+  terminate(a_.daemon);
+  start_daemon(a_, {"--grant-timeout-ms", "60000"});
+  begin("target-b", "grant");
+  kill(a_.agent);
+  start_agent(a_);
+  wait_agent(a_);
+  release("target-b", "grant");
+  EXPECT_EQ(migration_.get().phase(), wire::DONE);
+  EXPECT_EQ(the_one_running(), "target-b");
+}
+
+TEST_F(FromCommit, SourceAgentDiesDuringTheResume) {
+  begin("source-a", "commit-done");
+  kill(b_.daemon);
+  hold("target-a", "record4");
+  release("source-a", "commit-done");
+  held("target-a", "record4");
+  kill(a_.agent);
+  start_agent(a_);
+  wait_agent(a_);
+  release("target-a", "record4");
+  const wire::MigrationInfo lost = migration_.get();
+  EXPECT_EQ(lost.phase(), wire::LOST);
+  EXPECT_EQ(lost.failure().kind(), wire::Failure::LOST);
+  drain();
+  EXPECT_TRUE(open_instances().empty());
+}
+
 // --- Resume -------------------------------------------------------------------------------------------------------
 
 TEST_F(FromCommit, AFailedResumeIsStrandedAndCanBeRetried) {

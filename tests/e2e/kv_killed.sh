@@ -50,8 +50,7 @@ agent_up_on() { sealift_on "$1" status --json 2>/dev/null | grep -q '"up": true'
 answers() { [ "$(redis-cli -p $port ping 2>/dev/null)" = PONG ]; }
 idle() { idle_on a && idle_on b; }
 settled() { idle && [ "$(running)" -ge 1 ]; }
-# Given up: lost; or stranded, as a daemon says that cannot know whether the agent's successor has what it needs.
-lost() { [[ "$(phase_on a) $(phase_on b)" =~ lost|stranded ]]; }
+lost() { [[ "$(phase_on a) $(phase_on b)" =~ lost ]]; }
 settled_or_lost() { settled || { idle && lost; }; }
 
 store_up() {
