@@ -16,6 +16,7 @@ using record::RecordHeader;
 
 constexpr std::uint64_t kNone = ~std::uint64_t{0};
 constexpr std::uint64_t kPiece = 8 * 1024;  // sealed and copied out while it is in the L1 cache
+constexpr std::uint64_t kStep = 2 * 1024;   // sealed at a time, so that fetching the next piece fills the gaps
 constexpr std::uint64_t kPagesAhead = 24;   // whose first lines are fetched while earlier pages are looked at
 constexpr std::uint64_t kCacheLine = 64;
 enum Phase : std::uint32_t { kPages, kArena, kThreads, kFinal };
@@ -37,6 +38,11 @@ class Sink {
     copy(control_slot() + used_, data, n);
     used_ += n;
   }
+  template <typename T>
+  void put(const T& object) noexcept {
+    store_outside(control_slot() + used_, object);
+    used_ += sizeof object;
+  }
   [[nodiscard]] std::uint64_t used() const noexcept { return used_; }
   [[nodiscard]] bool has_room() const noexcept { return abi::kControlSlotBytes - used_ >= record::kMaxRecord; }
 
@@ -44,10 +50,15 @@ class Sink {
   std::uint64_t used_ = 0;
 };
 
-// The CPU's own prefetching stops at page ends, so the next piece is asked for while the last one is copied out. May
-// reach past the body's end: a prefetch never faults.
-void prefetch(const std::uint8_t* from) noexcept {
-  for (std::uint64_t i = 0; i < kPiece; i += kCacheLine) __builtin_prefetch(from + i);
+// Seals a piece, and asks for the next one meanwhile: the CPU's own prefetching stops at page ends. May reach past the
+// body's end: a prefetch never faults.
+void seal_piece(GcmSeal& seal, const std::uint8_t* from, std::uint64_t n, std::uint8_t* to) noexcept {
+  for (std::uint64_t done = 0; done < n; done += kStep) {
+    const std::uint64_t step = n - done < kStep ? n - done : kStep;
+    seal.update(from + done, step, to + done);
+    const std::uint8_t* next = from + done + kPiece;
+    for (std::uint64_t i = 0; i < kStep; i += kCacheLine) __builtin_prefetch(next + i);
+  }
 }
 
 // Seals `body` (enclave memory, or core's scratch) as the next record.
@@ -55,20 +66,19 @@ void seal_record(Sink& sink, const RecordHeader& h, const void* body) noexcept {
   alignas(64) SEALIFT_CORE_DATA static std::uint8_t piece[kPiece];
   Instance& me = instance();
   Aad aad{h, {}};
-  copy(aad.attempt, me.attempt, sizeof aad.attempt);
+  copy_own(aad.attempt, me.attempt);
   std::uint8_t tag[kTagBytes];
-  sink.put(&h, sizeof h);
+  sink.put(h);
   GcmSeal seal(me.key, me.sequence++, &aad, sizeof aad);
   const auto* from = static_cast<const std::uint8_t*>(body);
   for (std::uint64_t done = 0; done < h.body_len;) {
     const std::uint64_t n = h.body_len - done < kPiece ? h.body_len - done : kPiece;
-    seal.update(from + done, n, piece);
-    prefetch(from + done + n);
+    seal_piece(seal, from + done, n, piece);
     sink.put(piece, n);
     done += n;
   }
   seal.finish(tag);
-  sink.put(tag, sizeof tag);
+  sink.put(tag);
   if (static_cast<Kind>(h.kind) != Kind::kFinal) {
     me.hash.add(h);
     me.hash.add(tag);

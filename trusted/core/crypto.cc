@@ -40,7 +40,7 @@ const gcm_key_data* data_of(const GcmKey& key) {
 
 struct Nonce {
   std::uint8_t bytes[12] = {};
-  explicit Nonce(std::uint64_t sequence) noexcept { copy(bytes + 4, &sequence, sizeof sequence); }
+  explicit Nonce(std::uint64_t sequence) noexcept { copy_own(bytes + 4, sequence); }
 };
 
 const CpuidEntry* baseline(std::uint32_t leaf) noexcept {

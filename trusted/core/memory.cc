@@ -22,7 +22,12 @@ bool equal_ct(const void* a, const void* b, std::size_t n) noexcept {
 }
 
 void wipe(void* p, std::size_t n) noexcept {
-  fill(p, 0, n);
+  auto* at = static_cast<std::uint8_t*>(p);
+  // Most are keys and contexts of a few lines, for which `rep stosb` takes longer to start than to write.
+  for (; n >= sizeof(std::uint64_t); n -= sizeof(std::uint64_t), at += sizeof(std::uint64_t)) {
+    asm volatile("movq $0, (%0)" : : "r"(at) : "memory");
+  }
+  fill(at, 0, n);
 }
 
 bool page_is_zero(const void* p) noexcept {

@@ -9,6 +9,8 @@
 namespace sealift::core {
 
 // Named for what they are, so that nothing in core refers to a C library.
+//
+// The only way to read what the host can change: no compiler reads twice through it.
 void copy(void* to, const void* from, std::size_t n) noexcept;
 void fill(void* to, std::uint8_t value, std::size_t n) noexcept;
 // True when equal; time depends on n alone.
@@ -17,6 +19,26 @@ void fill(void* to, std::uint8_t value, std::size_t n) noexcept;
 void wipe(void* p, std::size_t n) noexcept;
 // True when the page at p (aligned) holds only zeroes.
 [[nodiscard]] bool page_is_zero(const void* p) noexcept;
+
+// For a few bytes of the enclave's own, where `copy` would take longer to start than to copy.
+template <typename T>
+inline void copy_own(void* to, const T& from) noexcept {
+  static_assert(sizeof(T) <= 64);
+  __builtin_memcpy(to, &from, sizeof(T));
+}
+
+// The same to memory outside, which is written once and never read back.
+template <typename T>
+inline void store_outside(void* to, const T& from) noexcept {
+  static_assert(sizeof(T) % sizeof(std::uint64_t) == 0 && sizeof(T) <= 64);
+  std::uint64_t words[sizeof(T) / sizeof(std::uint64_t)];
+  copy_own(words, from);
+  auto* at = static_cast<std::uint8_t*>(to);
+  for (const std::uint64_t word : words) {
+    asm volatile("movq %1, (%0)" : : "r"(at), "r"(word) : "memory");
+    at += sizeof word;
+  }
+}
 
 // Wipes an object when the scope is left, on every path.
 template <typename T>

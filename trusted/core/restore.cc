@@ -1,5 +1,5 @@
-// Restore: records are copied in, authenticated, then placed. Any refusal destroys this instance:
-// nothing of it has run, and nothing of it will.
+// Restore: records are copied in, opened, then placed. Any refusal destroys this instance: nothing of it has run, and
+// nothing of it will.
 #include "trusted/core/area.h"
 #include "trusted/core/core.h"
 #include "trusted/core/instance.h"
@@ -49,9 +49,16 @@ bool pages_allowed(const RecordHeader& h) noexcept {
   return true;
 }
 
+// Where a body is opened to. A pass over memory is saved by opening pages right where they belong, if that is a place
+// for them. They are opened from core's own copy all the same; and should the tag not verify, the instance that they
+// were written to is destroyed.
+std::uint8_t* destination(const RecordHeader& h) noexcept {
+  const bool pages = static_cast<Kind>(h.kind) == Kind::kPages && pages_allowed(h);
+  return pages ? static_cast<std::uint8_t*>(at(h.first_page << sgx::kPageShift)) : scratch_body();
+}
+
 Errc place_pages(const RecordHeader& h, const std::uint8_t* body) noexcept {
-  if (!pages_allowed(h)) return Errc::kBadPlacement;
-  copy(at(h.first_page << sgx::kPageShift), body, h.body_len);
+  if (body == scratch_body()) return Errc::kBadPlacement;
   instance().dump.pages += h.page_count;
   return Errc::kOk;
 }
@@ -158,13 +165,13 @@ Errc accept(std::uint64_t at, std::uint64_t left, std::uint64_t& used) noexcept 
   if (shape != Errc::kOk) return shape;
   if (me.restored) return Errc::kBadCount;  // surplus: the final record was the last
   Aad aad{h, {}};
-  copy(aad.attempt, me.attempt, sizeof aad.attempt);
+  copy_own(aad.attempt, me.attempt);
   std::uint8_t tag[kTagBytes];
   copy(tag, control_slot() + at + sizeof h + h.body_len, sizeof tag);
-  // Copied in once, decrypted in place there: the work stays in cache and out of the host's reach.
-  std::uint8_t* body = scratch_body();
-  copy(body, control_slot() + at + sizeof h, h.body_len);
-  if (!gcm_open(me.key, me.sequence, &aad, sizeof aad, body, h.body_len, body, tag)) return Errc::kBadTag;
+  // Copied in once: a tag is never computed over bytes that the host can change meanwhile.
+  copy(scratch_body(), control_slot() + at + sizeof h, h.body_len);
+  std::uint8_t* body = destination(h);
+  if (!gcm_open(me.key, me.sequence, &aad, sizeof aad, scratch_body(), h.body_len, body, tag)) return Errc::kBadTag;
   ++me.sequence;
   if (static_cast<Kind>(h.kind) != Kind::kFinal) {
     me.hash.add(h);
