@@ -5,6 +5,7 @@
 // the other.
 #include <immintrin.h>
 
+#include <atomic>
 #include <cstring>
 
 #include "softsgx/isa/enclu.h"
@@ -113,6 +114,20 @@ sgx::GprSgx& gpr_area(Machine& m, const LogicalProcessor& lp) noexcept {
 sgx::Exinfo& exinfo_area(Machine& m, const LogicalProcessor& lp) noexcept {
   return *reinterpret_cast<sgx::Exinfo*>(m.page(lp.ssa_gpr) + sgx::kPageSize - sizeof(sgx::GprSgx) -
                                          sizeof(sgx::Exinfo));
+}
+
+// EPC may get lost in the middle of a leaf, which then has read anything: the generation changes first, so this is
+// asked last. On silicon a leaf is one instruction, and comes before or after.
+bool lost_after_reads(const Machine& m, const LogicalProcessor& lp) noexcept {
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // the CPU keeps loads in order (SDM 3A, section 9.2)
+  return lp.lost(m);
+}
+
+Leaf stay_inside(const Machine& m, LogicalProcessor& lp, Registers& regs, const Registers& before) noexcept {
+  if (!lost_after_reads(m, lp)) return {};
+  lp = {};
+  regs = before;
+  return Leaf::pf(before.rbx);
 }
 
 // What EENTER and ERESUME check alike, in the SDM's order.
@@ -243,6 +258,7 @@ Leaf eenter(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Registers&
   if (const Leaf l = find_ssa(m, as, claim, cssa, next); l.faulted()) return l;
   const std::uint64_t target = tcs.oentry + secs.baseaddr;
   if (!canonical(target)) return Leaf::gp();
+  const Registers before = regs;
   lp = next;
   go_inside(m, claim, lp, regs);
   sgx::GprSgx& gpr = gpr_area(m, lp);
@@ -253,7 +269,7 @@ Leaf eenter(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Registers&
   regs.rcx = regs.rip + kEncluLength;
   regs.rip = target;
   regs.rax = cssa;
-  return {};
+  return stay_inside(m, lp, regs, before);
 }
 
 Leaf eresume(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Registers& regs, XsaveImage& xsave) noexcept {
@@ -267,6 +283,7 @@ Leaf eresume(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Registers
   const sgx::GprSgx gpr = gpr_area(m, next);  // a copy: other threads of the enclave may write to the frame
   if (!canonical(gpr.rip) || !canonical(gpr.fsbase) || !canonical(gpr.gsbase)) return Leaf::gp();
   if (!xstate::restore(m.page(next.ssa_xsave), xfrm, xsave)) return Leaf::gp();
+  const Registers before = regs;
   lp = next;
   go_inside(m, claim, lp, regs);
   --tcs.cssa;
@@ -276,7 +293,7 @@ Leaf eresume(Machine& m, const AddressSpace& as, LogicalProcessor& lp, Registers
   constexpr std::uint64_t kNt = 1u << 14, kId = 1u << 21;
   constexpr std::uint64_t kLoaded = rflags::kStatus | rflags::kDf | rflags::kRf | rflags::kAc | kNt | kId;
   regs.rflags = (regs.rflags & ~kLoaded) | (gpr.rflags & kLoaded);
-  return {};
+  return stay_inside(m, lp, regs, before);
 }
 
 Leaf eexit(Machine& m, LogicalProcessor& lp, Registers& regs) noexcept {
@@ -305,7 +322,9 @@ void aex(Machine& m, LogicalProcessor& lp, Registers& regs, XsaveImage& xsave, c
   xstate::save(m.page(lp.ssa_xsave), xsave, lp.xfrm);
   xstate::clear(xsave);
   ++m.tcs(lp.tcs).cssa;
-  regs = synthetic_state(lp, regs.rflags, gpr.ursp, gpr.urbp);
+  const std::uint64_t ursp = gpr.ursp, urbp = gpr.urbp;
+  const bool ours = !lost_after_reads(m, lp);
+  regs = synthetic_state(lp, regs.rflags, ours ? ursp : lp.ursp, ours ? urbp : lp.urbp);
   go_outside(m, lp, regs);
 }
 
