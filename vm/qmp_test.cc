@@ -100,19 +100,20 @@ constexpr const char* kGreeting = "{\"QMP\": {\"version\": {}, \"capabilities\":
 constexpr std::chrono::milliseconds kPatience{2'000};
 
 struct Talk {
+  asio::io_context io;  // first: the client's timer is one of its own
   QmpClient::Connected connected;
   QmpReply reply;
   std::vector<std::string> events;
   std::string down;
 };
 
-Talk talk(const std::string& path, std::chrono::milliseconds patience = kPatience) {
-  asio::io_context io;
-  Talk out;
+std::unique_ptr<Talk> talk(const std::string& path, std::chrono::milliseconds patience = kPatience) {
+  auto talked = std::make_unique<Talk>();
+  Talk& out = *talked;
   QmpClient::Callbacks callbacks;
   callbacks.on_event = [&](const std::string& name, const json&) { out.events.push_back(name); };
   callbacks.on_down = [&](const std::string& why) { out.down = why; };
-  QmpClient::connect(io, path, patience, callbacks, [&](const QmpClient::Connected& connected) {
+  QmpClient::connect(out.io, path, patience, callbacks, [&](const QmpClient::Connected& connected) {
     out.connected = connected;
     if (!connected.client) return;
     connected.client->execute({"query-status"}, [&](const QmpReply& reply) {
@@ -120,66 +121,66 @@ Talk talk(const std::string& path, std::chrono::milliseconds patience = kPatienc
       if (reply.error != QmpReply::Error::kLost) out.connected.client->close();
     });
   });
-  io.run();
-  return out;
+  out.io.run();
+  return talked;
 }
 
 TEST(QmpClient, GreetsAsksAndHearsEvents) {
   Monitor monitor({kGreeting, "{\"return\": {}, \"id\": 1}\n",
                    "{\"event\": \"STOP\", \"timestamp\": {}}\n{\"return\": {\"status\": \"paused\"}, \"id\": 2}\n"});
-  const Talk talked = talk(monitor.path());
-  EXPECT_TRUE(talked.reply.ok()) << talked.reply.text;
-  EXPECT_EQ(talked.reply.value["status"], "paused");
-  EXPECT_EQ(talked.events, std::vector<std::string>{"STOP"});
-  EXPECT_EQ(talked.down, "");
+  const auto talked = talk(monitor.path());
+  EXPECT_TRUE(talked->reply.ok()) << talked->reply.text;
+  EXPECT_EQ(talked->reply.value["status"], "paused");
+  EXPECT_EQ(talked->events, std::vector<std::string>{"STOP"});
+  EXPECT_EQ(talked->down, "");
 }
 
 TEST(QmpClient, HandsQemusErrorOn) {
   Monitor monitor({kGreeting, "{\"return\": {}, \"id\": 1}\n",
                    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not now\"}, \"id\": 2}\n"});
-  const Talk talked = talk(monitor.path());
-  EXPECT_EQ(talked.reply.error, QmpReply::Error::kRefused);
-  EXPECT_EQ(talked.reply.text, "not now");
+  const auto talked = talk(monitor.path());
+  EXPECT_EQ(talked->reply.error, QmpReply::Error::kRefused);
+  EXPECT_EQ(talked->reply.text, "not now");
 }
 
 TEST(QmpClient, AMonitorClosedMidwayIsALostOneAndSaysSoOnce) {
   Monitor monitor({kGreeting, "{\"return\": {}, \"id\": 1}\n"});
-  const Talk talked = talk(monitor.path());
-  EXPECT_EQ(talked.reply.error, QmpReply::Error::kLost);
-  EXPECT_NE(talked.down, "");
+  const auto talked = talk(monitor.path());
+  EXPECT_EQ(talked->reply.error, QmpReply::Error::kLost);
+  EXPECT_NE(talked->down, "");
 }
 
 TEST(QmpClient, NobodyThereIsAGoneQemu) {
-  const Talk talked = talk("/tmp/sealift-no-such-monitor");
-  EXPECT_EQ(talked.connected.client, nullptr);
-  EXPECT_TRUE(talked.connected.gone);
-  EXPECT_NE(talked.connected.problem.advice.find("-qmp"), std::string::npos);
+  const auto talked = talk("/tmp/sealift-no-such-monitor");
+  EXPECT_EQ(talked->connected.client, nullptr);
+  EXPECT_TRUE(talked->connected.gone);
+  EXPECT_NE(talked->connected.problem.advice.find("-qmp"), std::string::npos);
 }
 
 TEST(QmpClient, AMonitorThatDoesNotGreetIsHeldByAnother) {
   Monitor monitor({""});
-  const Talk talked = talk(monitor.path(), std::chrono::milliseconds(50));
-  EXPECT_EQ(talked.connected.client, nullptr);
-  EXPECT_FALSE(talked.connected.gone);
-  EXPECT_EQ(talked.connected.problem.what, "QEMU's monitor does not greet");
+  const auto talked = talk(monitor.path(), std::chrono::milliseconds(50));
+  EXPECT_EQ(talked->connected.client, nullptr);
+  EXPECT_FALSE(talked->connected.gone);
+  EXPECT_EQ(talked->connected.problem.what, "QEMU's monitor does not greet");
 }
 
 TEST(QmpClient, AQemuThatDoesNotAnswerInTimeIsLost) {
   Monitor monitor({kGreeting, "{\"return\": {}, \"id\": 1}\n", ""});
-  const Talk talked = talk(monitor.path(), std::chrono::milliseconds(100));
-  EXPECT_EQ(talked.reply.error, QmpReply::Error::kLost);
-  EXPECT_EQ(talked.down, "no answer to query-status");
+  const auto talked = talk(monitor.path(), std::chrono::milliseconds(100));
+  EXPECT_EQ(talked->reply.error, QmpReply::Error::kLost);
+  EXPECT_EQ(talked->down, "no answer to query-status");
 }
 
 TEST(QmpClient, EndsAConversationThatIsNotQmp) {
   for (const char* nonsense : {"hello\n", "{\"hello\": 1}\n"}) {
     Monitor monitor({nonsense});
-    EXPECT_EQ(talk(monitor.path()).connected.client, nullptr) << nonsense;
+    EXPECT_EQ(talk(monitor.path())->connected.client, nullptr) << nonsense;
   }
   for (const char* nonsense : {"{\"return\": {}, \"id\": 77}\n", "{\"return\": {}}\n", "]\n"}) {
     Monitor monitor({kGreeting, "{\"return\": {}, \"id\": 1}\n", nonsense});
-    const Talk talked = talk(monitor.path());
-    EXPECT_EQ(talked.reply.error, QmpReply::Error::kLost) << nonsense;
+    const auto talked = talk(monitor.path());
+    EXPECT_EQ(talked->reply.error, QmpReply::Error::kLost) << nonsense;
   }
 }
 

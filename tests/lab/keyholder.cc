@@ -104,7 +104,7 @@ std::vector<Bytes> OpenStream::seal(bool mend_final) const {
       case record::Kind::kFinal:
         break;
     }
-    if (is_final(h) && mend_final) {
+    if (is_final(h) && mend_final && body.size() == sizeof(record::Final)) {
       record::Final f{};
       std::memcpy(&f, body.data(), sizeof f);
       const auto digest = agent::sha256({hashed});
