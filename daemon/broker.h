@@ -12,6 +12,7 @@
 #include <asio/io_context.hpp>
 #include <asio/local/stream_protocol.hpp>
 #include <asio/steady_timer.hpp>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -88,6 +89,10 @@ class Broker : private BrokerEnclave::Host {
   void agent_notify(wire::Envelope message) override;
   [[nodiscard]] std::string agent_hello() const override { return agent_.hello(); }
   void enclave_changed(BrokerEnclave& enclave) override;
+  void want_turn(BrokerEnclave& enclave) override;
+  void turn_over() override;
+  void give_turns();
+  [[nodiscard]] std::size_t at_once() const;
 
   asio::io_context& io_;
   const BrokerOptions options_;
@@ -102,6 +107,9 @@ class Broker : private BrokerEnclave::Host {
   std::shared_ptr<Connection> host_;
   wire::AgentInfo agent_;
   std::string last_complaint_;
+
+  std::deque<std::weak_ptr<BrokerEnclave>> turns_;  // that wait for one
+  std::size_t working_ = 0;                         // that have one
 
   std::uint64_t operation_ = 0;  // counts; what belongs to an older one does nothing
   std::uint64_t request_ = 0;    // of the operation under way; 0: none

@@ -31,7 +31,7 @@ std::chrono::milliseconds dump_time(std::uint64_t pages) {
 }  // namespace
 
 BrokerEnclave::BrokerEnclave(asio::io_context& io, Host& host, std::uint64_t id, std::shared_ptr<Enclave> enclave)
-    : io_(io), host_(host), id_(id), enclave_(std::move(enclave)), retry_timer_(io) {
+    : io_(io), host_(host), id_(id), enclave_(std::move(enclave)), retry_timer_(io), turn_timer_(io) {
   const wire::Register& known = enclave_->registration();
   if (known.held().attempt().empty()) return;
   // It committed under an earlier broker. Who has the ticket is not known here: it is offered once more.
@@ -56,6 +56,7 @@ void BrokerEnclave::set(Row::State state) {
                  wire::GuestRow::State_Name(state));
   }
   state_ = state;
+  if (state != Row::RESUMING) end_turn();
   host_.enclave_changed(*this);
 }
 
@@ -92,6 +93,7 @@ void BrokerEnclave::updated() {
 
 void BrokerEnclave::gone() {
   leave_chain();
+  end_turn();
   finish(Errc::kNoSession);
 }
 
@@ -332,7 +334,7 @@ void BrokerEnclave::channel_up() {
   if (state_ == Row::UNTICKETED && !ticket_.empty()) {
     leave_chain();
     give_ticket();
-  } else if (state_ == Row::RESUMING) {
+  } else if (state_ == Row::RESUMING && turn_ != Turn::kWanted) {
     try_resume();
   }
 }

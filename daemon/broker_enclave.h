@@ -31,6 +31,9 @@ class BrokerEnclave : public std::enable_shared_from_this<BrokerEnclave> {
     virtual void agent_notify(wire::Envelope message) = 0;
     [[nodiscard]] virtual std::string agent_hello() const = 0;  // empty: no agent
     virtual void enclave_changed(BrokerEnclave& enclave) = 0;
+    // Building an enclave takes a CPU for a while: several take turns, so that the first need not wait for the last.
+    virtual void want_turn(BrokerEnclave& enclave) = 0;
+    virtual void turn_over() = 0;
   };
   // The step's result: the row has it as well. kOk: what was asked for is so now.
   using Done = std::function<void(Errc)>;
@@ -50,6 +53,8 @@ class BrokerEnclave : public std::enable_shared_from_this<BrokerEnclave> {
   void abort(Done done);
   // Committed -> Running, an epoch later. Tries again until it runs, is lost for good, or give_up() is called.
   void resume(Done done);
+  // What it asked for with want_turn(). It says turn_over() when it runs, has failed for once, or takes too long.
+  void have_turn();
   // A resume under way ends with its last error; the enclave stays committed.
   void give_up();
 
@@ -95,6 +100,7 @@ class BrokerEnclave : public std::enable_shared_from_this<BrokerEnclave> {
   void ticket_given();
 
   // broker_resume.cc
+  void end_turn();
   void try_resume();
   void rebuild();
   void join_again();
@@ -113,12 +119,13 @@ class BrokerEnclave : public std::enable_shared_from_this<BrokerEnclave> {
   Host& host_;
   const std::uint64_t id_;
   std::shared_ptr<Enclave> enclave_;
-  asio::steady_timer retry_timer_;
+  asio::steady_timer retry_timer_, turn_timer_;
   std::function<void()> retry_;  // what the timer, or an event before it, does
 
   Row::State state_ = Row::RUNNING;
   std::uint64_t chain_ = 0;
   Done done_;
+  enum class Turn { kNone, kWanted, kHeld } turn_ = Turn::kNone;
   bool restored_ = false;   // the instance that is there has every record
   bool recovered_ = false;  // known from its registration alone: the ticket may have been given before
   std::string attempt_;

@@ -134,7 +134,7 @@ void Broker::checkpoint(const wire::GuestCommand& command) {
   const std::uint32_t quiesce_ms = command.quiesce_ms();
   const auto hold_all = [this, force, quiesce_ms] {
     for_all(
-        in_state({Row::PREPARED}), std::max<std::size_t>(2, options_.cpus),
+        in_state({Row::PREPARED}), at_once(),
         [quiesce_ms](BrokerEnclave& enclave, BrokerEnclave::Done done) { enclave.hold(quiesce_ms, std::move(done)); },
         [this, force] {
           if (force || in_state({Row::RUNNING, Row::PREPARED}).empty()) return commit_held();
@@ -189,6 +189,31 @@ void Broker::resume(std::chrono::milliseconds patience) {
           finish(bad ? first_failure("an enclave does not run again") : wire::Failure());
         });
       });
+}
+
+// Of what takes a CPU: more than there are, as each also waits for messages.
+std::size_t Broker::at_once() const {
+  return 2 * std::max<std::size_t>(1, options_.cpus);
+}
+
+void Broker::want_turn(BrokerEnclave& enclave) {
+  turns_.push_back(enclave.weak_from_this());
+  asio::post(io_, [this] { give_turns(); });
+}
+
+void Broker::turn_over() {
+  --working_;
+  asio::post(io_, [this] { give_turns(); });
+}
+
+void Broker::give_turns() {
+  while (!turns_.empty() && working_ < at_once() && !stopping_) {
+    const auto enclave = turns_.front().lock();
+    turns_.pop_front();
+    if (!enclave) continue;
+    ++working_;
+    enclave->have_turn();
+  }
 }
 
 // An enclave whose memory went without a checkpoint does not know it until somebody enters it.

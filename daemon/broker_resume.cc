@@ -9,6 +9,7 @@ namespace sealift::daemon {
 namespace {
 
 constexpr std::chrono::milliseconds kRetry{200};
+constexpr std::chrono::seconds kTurn{5};  // a program that does not answer must not keep the others waiting
 
 std::uint64_t now_ns() {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
@@ -41,7 +42,24 @@ void BrokerEnclave::resume(Done done) {
   error_ = Errc::kOk;
   text_.clear();
   set(Row::RESUMING);
+  turn_ = Turn::kWanted;
+  host_.want_turn(*this);
+}
+
+void BrokerEnclave::have_turn() {
+  if (turn_ != Turn::kWanted) return host_.turn_over();
+  turn_ = Turn::kHeld;
+  turn_timer_.expires_after(kTurn);
+  turn_timer_.async_wait([weak = weak_from_this()](const std::error_code& error) {
+    const auto self = weak.lock();
+    if (!error && self) self->end_turn();
+  });
   try_resume();
+}
+
+void BrokerEnclave::end_turn() {
+  turn_timer_.cancel();
+  if (std::exchange(turn_, Turn::kNone) == Turn::kHeld) host_.turn_over();
 }
 
 void BrokerEnclave::give_up() {
@@ -203,6 +221,7 @@ void BrokerEnclave::runs_again() {
 }
 
 void BrokerEnclave::again(Errc error, const std::string& text, std::function<void()> step) {
+  end_turn();
   const bool news = error_ != error || text_ != text;
   error_ = error;
   text_ = text;

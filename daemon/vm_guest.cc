@@ -1,7 +1,11 @@
 #include "daemon/vm_guest.h"
 
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
 #include <asio/post.hpp>
 #include <utility>
+#include <vector>
 
 #include "daemon/failure.h"
 #include "daemon/vm_wire.h"
@@ -23,6 +27,26 @@ vm::EnclaveReports reports_of(const Guest& guest) {
     out.push_back(std::move(report));
   }
   return out;
+}
+
+// Where the enclaves' downtime went, for the log: medians, as they queue for the guest's CPUs at each step.
+void tell_times(const Guest& guest) {
+  const auto median = [&](double GuestEnclave::*from, double GuestEnclave::*to) {
+    std::vector<double> all;
+    for (const GuestEnclave& enclave : guest.enclaves) {
+      if (enclave.downtime_ms() > 0) all.push_back(enclave.*to - enclave.*from);
+    }
+    if (all.empty()) return 0.0;
+    std::nth_element(all.begin(), all.begin() + std::ssize(all) / 2, all.end());
+    return all[all.size() / 2];
+  };
+  using E = GuestEnclave;
+  spdlog::info(
+      "guest {}: {} enclaves, medians in ms: {:.0f} to rest and lay down records, {:.0f} to commit, {:.0f} until "
+      "rebuilt, {:.0f} "
+      "until granted",
+      guest.name, guest.enclaves.size(), median(&E::gate_closed_ms, &E::held_ms), median(&E::held_ms, &E::committed_ms),
+      median(&E::committed_ms, &E::rebuilt_ms), median(&E::rebuilt_ms, &E::gate_opened_ms));
 }
 
 std::optional<vm::Problem> problem_of(const GuestResult& result) {
@@ -113,6 +137,7 @@ void VmGuest::guest_up(const std::string& guest) {
 
 void VmGuest::resume(Done done) {
   guests_.resume(name_, patience_, {}, alive([done = std::move(done)](const GuestResult& result) {
+                   tell_times(result.guest);
                    done(reports_of(result.guest), problem_of(result));
                  }));
 }

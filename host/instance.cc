@@ -19,6 +19,7 @@ std::span<const std::byte> as_bytes(const void* p, std::size_t n) {
 
 Instance::Instance(Image image, std::optional<std::uint64_t> base)
     : image_(std::move(image)),
+      config_(image_.config()),
       device_((install_signal_handlers(), unblock_enclave_signals(), std::make_unique<Device>(image_, base))),
       entries_(device_->base(), image_.config(), gate_) {}
 

@@ -67,7 +67,7 @@ class Instance final : public Enclave, public ControlPort {
     std::uint64_t value, bytes;
   };
 
-  [[nodiscard]] const EnclaveConfig& config() const { return image_.config(); }
+  [[nodiscard]] const EnclaveConfig& config() const { return config_; }
   [[nodiscard]] std::uint8_t* slot(std::uint32_t tcs) const;
 
   // Enters, and answers ocalls until something else than an ocall (or an idle ecall thread) comes back.
@@ -97,6 +97,7 @@ class Instance final : public Enclave, public ControlPort {
   [[nodiscard]] Answer main_done(const std::uint8_t* slot);
 
   const Image image_;
+  const EnclaveConfig& config_;  // in image_, where it has to be looked for
   HostGate gate_;
   std::unique_ptr<Device> device_;
   Entries entries_;

@@ -80,6 +80,12 @@ void Move::entered(MoveState before) {
   spdlog::info("vm {}: {} -> {}", name_, name_of(before), name_of(machine_.state()));
   const double now = seconds_now();
   switch (machine_.state()) {
+    case MoveState::kPrepare:
+      prepare_at_ = now;
+      break;
+    case MoveState::kPrecopy:
+      prepare_seconds_ = now - prepare_at_;
+      break;
     case MoveState::kCheckpoint:
       held_at_ = now;
       break;
@@ -128,8 +134,6 @@ void Move::perform(MoveAction action) {
       return prepare();
     case MoveAction::kMigrate:
       return migrate();
-    case MoveAction::kHold:
-      return hold();
     case MoveAction::kCheckpoint:
       return checkpoint();
     case MoveAction::kSpeedUp:

@@ -136,10 +136,12 @@ class Move : public std::enable_shared_from_this<Move> {
   Convergence convergence_;
   std::uint64_t checkpoint_bytes_ = 0;
   std::chrono::milliseconds downtime_{0};  // the limit QEMU has now
+  bool held_off_ = false;                  // slowed down, for the checkpoint
   bool ask_again_ = false;                 // peer_gone: dial after a while
   std::optional<Problem> problem_;
-  double started_at_ = 0, held_at_ = 0, committed_at_ = 0, sped_at_ = 0, stopped_at_ = 0, running_at_ = 0,
-         ended_at_ = 0;
+  double prepare_seconds_ = 0;
+  double started_at_ = 0, prepare_at_ = 0, held_at_ = 0, committed_at_ = 0, sped_at_ = 0, stopped_at_ = 0,
+         running_at_ = 0, ended_at_ = 0;
   asio::steady_timer timer_, poll_timer_, redial_timer_, overall_timer_;
 };
 

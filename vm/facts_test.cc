@@ -145,6 +145,20 @@ TEST(Convergence, WaitsWhileThereIsMuchAndActsInTime) {
   EXPECT_TRUE(fast.near_end(0.9, 110 * kMiB, 1));
 }
 
+TEST(Convergence, WhatIsDoneMeanwhileBeginsInTime) {
+  Convergence convergence;
+  EXPECT_FALSE(convergence.within(1e9)) << "nothing known";
+  EXPECT_FALSE(convergence.near_end(0, 1000 * kMiB, 1));
+  EXPECT_FALSE(convergence.within(1e9)) << "no speed yet";
+  EXPECT_FALSE(convergence.near_end(1, 900 * kMiB, 1));
+  EXPECT_FALSE(convergence.within(8.9));
+  EXPECT_TRUE(convergence.within(9.1));
+  // At the speed of all of it, not of the fastest stretch.
+  EXPECT_FALSE(convergence.near_end(1.5, 500 * kMiB, 1));
+  EXPECT_FALSE(convergence.within(1.4));
+  EXPECT_TRUE(convergence.within(1.6));
+}
+
 TEST(Convergence, ASecondPassIsNearTheEnd) {
   Convergence convergence;
   EXPECT_TRUE(convergence.near_end(0, 512 * kMiB, 2));

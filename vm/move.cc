@@ -17,7 +17,7 @@ constexpr std::array kExplicit = {
     MoveTransition{S::kTarget, E::kPeerUp, S::kTarget, {A::kOpenTarget}},
     MoveTransition{S::kTarget, E::kListening, S::kPrepare, {A::kPrepare}},
     MoveTransition{S::kPrepare, E::kPrepared, S::kPrecopy, {A::kMigrate}},
-    MoveTransition{S::kPrecopy, E::kNearEnd, S::kCheckpoint, {A::kHold, A::kCheckpoint}},
+    MoveTransition{S::kPrecopy, E::kNearEnd, S::kCheckpoint, {A::kCheckpoint}},
     MoveTransition{S::kCheckpoint, E::kCheckpointed, S::kConverge, {A::kSpeedUp}},
     MoveTransition{S::kConverge, E::kPaused, S::kSwitch, {A::kContinue}},
     MoveTransition{S::kSwitch, E::kCompleted, S::kHandOver, {A::kHandOver}},

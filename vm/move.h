@@ -25,7 +25,7 @@ enum class MoveState : std::uint8_t {
   kTarget,      // the other daemon, its agent and its QEMU: fit, and listening
   kPrepare,     // enclaves and agents attest to each other; keys are offered
   kPrecopy,     // QEMU copies RAM, everything runs
-  kCheckpoint,  // QEMU is slowed down; enclaves stop, lay down their records, commit
+  kCheckpoint,  // enclaves stop, lay down their records, commit; QEMU is slowed down if it would be done first
   kConverge,    // QEMU copies the rest at full speed, the guest runs without its enclaves
   kSwitch,      // the guest is paused; QEMU sends the last pages and the devices
   kHandOver,    // QEMU has finished; the target has been ordered to start the VM
@@ -49,7 +49,7 @@ enum class MoveEvent : std::uint8_t {
   kPeerGone,
   kListening,  // the target's QEMU fits and waits
   kPrepared,
-  kNearEnd,       // little RAM remains to be copied
+  kNearEnd,       // what remains to be copied takes no longer than the checkpoint will
   kCheckpointed,  // every enclave has committed
   kPaused,        // QEMU is in pre-switchover
   kCompleted,     // QEMU has sent everything, and heard that it was loaded
@@ -75,7 +75,6 @@ enum class MoveAction : std::uint8_t {
   kOpenTarget,
   kPrepare,
   kMigrate,
-  kHold,
   kCheckpoint,
   kSpeedUp,
   kContinue,

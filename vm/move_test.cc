@@ -58,7 +58,7 @@ TEST(MoveMachine, TheForwardPathDoesEachStepOnce) {
   EXPECT_EQ(actions(machine, E::kPeerUp), std::vector{A::kOpenTarget});
   EXPECT_EQ(actions(machine, E::kListening), std::vector{A::kPrepare});
   EXPECT_EQ(actions(machine, E::kPrepared), std::vector{A::kMigrate});
-  EXPECT_EQ(actions(machine, E::kNearEnd), (std::vector{A::kHold, A::kCheckpoint}));
+  EXPECT_EQ(actions(machine, E::kNearEnd), std::vector{A::kCheckpoint});
   EXPECT_EQ(actions(machine, E::kCheckpointed), std::vector{A::kSpeedUp});
   EXPECT_EQ(actions(machine, E::kPaused), std::vector{A::kContinue});
   EXPECT_EQ(actions(machine, E::kCompleted), std::vector{A::kHandOver});
