@@ -22,6 +22,9 @@ std::uint64_t now_ns() {
 // For a program to answer, on a slow and busy guest.
 constexpr std::chrono::milliseconds kGrace{3'000};
 
+// For an attempt to be made, while every other enclave of a small guest makes one.
+constexpr std::chrono::milliseconds kPrepareTime{15'000};
+
 // Very slow: what the encryption does under emulation, several enclaves at once.
 std::chrono::milliseconds dump_time(std::uint64_t pages) {
   constexpr std::uint64_t kPagesAMillisecond = 1;
@@ -207,11 +210,14 @@ void BrokerEnclave::prepare(Done done) {
   text_.clear();
   gate_closed_ns_ = held_ns_ = committed_ns_ = rebuilt_ns_ = gate_opened_ns_ = 0;
   const Failed failed = [this](Errc error, const std::string& text) { back_to_running(error, text); };
+  after(kPrepareTime,
+        [this] { back_to_running(Errc::kNotReady, "its program, or the host's agent, does not answer"); });
   attest(
       [this, failed](const std::string& sealed) {
         seal_to_agent(
             sealed, "the host's agent refused the attempt",
             [this](const std::string&) {
+              leave_chain();  // the timer
               set(Row::PREPARED);
               finish(Errc::kOk);
             },

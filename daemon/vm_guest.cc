@@ -14,6 +14,8 @@ namespace sealift::daemon {
 
 namespace {
 
+constexpr std::chrono::seconds kAskAgain{2};
+
 vm::EnclaveReports reports_of(const Guest& guest) {
   vm::EnclaveReports out;
   for (const GuestEnclave& enclave : guest.enclaves) {
@@ -57,7 +59,7 @@ std::optional<vm::Problem> problem_of(const GuestResult& result) {
 
 VmGuest::VmGuest(asio::io_context& io, daemon::GuestPort& guests, std::string name, const std::string& channel,
                  std::chrono::milliseconds patience)
-    : io_(io), guests_(guests), name_(std::move(name)), patience_(patience), timer_(io) {
+    : io_(io), guests_(guests), name_(std::move(name)), patience_(patience), timer_(io), owed_timer_(io) {
   guests_.watch(this);
   guests_.attach(name_, channel);
 }
@@ -84,6 +86,11 @@ void VmGuest::survey(Surveyed done) {
 }
 
 void VmGuest::prepare(const std::string& peer, Done done) {
+  owe_nothing();
+  if (asking_) {
+    next_ = [this, peer, done = std::move(done)] { prepare(peer, done); };
+    return;
+  }
   guests_.prepare(name_, peer, alive([done = std::move(done)](const GuestResult& result) {
                     done(reports_of(result.guest), problem_of(result));
                   }));
@@ -108,22 +115,62 @@ void VmGuest::checkpoint(bool force, Done done) {
 
 // What has not committed opens its gate again; what has, is rebuilt here.
 void VmGuest::stay(Done done) {
-  guests_.abort(name_, alive([this, done = std::move(done)](const GuestResult& result) {
-                  if (result.failure.kind() == wire::Failure::BUSY) return resume(done);
-                  done(reports_of(result.guest), problem_of(result));
+  bring_back(patience_, [done = std::move(done)](const GuestResult& result) {
+    done(reports_of(result.guest), problem_of(result));
+  });
+}
+
+void VmGuest::bring_back(std::chrono::milliseconds patience, daemon::GuestPort::Done done) {
+  owes_ = true;
+  guests_.abort(name_, alive([this, patience, done = std::move(done)](const GuestResult& result) {
+                  if (result.failure.kind() == wire::Failure::BUSY && owes_) return resume(patience, done);
+                  settle(result);
+                  done(result);
                 }));
+}
+
+// A broker that was silent, or is started again, finds enclaves that stand still for a move that is over.
+void VmGuest::settle(const GuestResult& result) {
+  using State = GuestEnclave::State;
+  const auto at_rest = [](const GuestEnclave& each) {
+    return each.state == State::kRunning || each.state == State::kLost;
+  };
+  const auto& all = result.guest.enclaves;
+  const bool asked = result.failure.kind() != wire::Failure::UNREACHABLE;
+  if (asked && std::all_of(all.begin(), all.end(), at_rest)) owes_ = false;
+  if (!owes_) return;
+  owed_timer_.expires_after(kAskAgain);
+  owed_timer_.async_wait(alive([this](const std::error_code& error) {
+    if (error || !owes_) return;
+    asking_ = true;
+    bring_back(kAskAgain, [this](const GuestResult&) {
+      asking_ = false;
+      if (const auto next = std::exchange(next_, nullptr)) next();
+    });
+  }));
+}
+
+void VmGuest::owe_nothing() {
+  owes_ = false;
+  owed_timer_.cancel();
 }
 
 // The guest's broker finds the new host's end of its channel by itself.
 void VmGuest::arrive(const std::string&, Done done) {
-  if (connected()) return resume(std::move(done));
-  waiting_ = std::move(done);
+  const auto told = [done = std::move(done)](const GuestResult& result) {
+    done(reports_of(result.guest), problem_of(result));
+  };
+  if (connected()) return resume(patience_, told);
+  waiting_ = told;
   timer_.expires_after(patience_);
   timer_.async_wait(alive([this](const std::error_code& error) {
     if (error || !waiting_) return;
-    std::exchange(waiting_, nullptr)(
-        {}, vm::Problem{vm::Problem::Kind::kUnreachable, "the VM's broker has not come up on this host", name_,
-                        "its enclaves wait; see sealiftd --guest in it"});
+    owes_ = true;
+    const GuestResult silent{make_failure(wire::Failure::UNREACHABLE, "the VM's broker has not come up on this host",
+                                          name_, "its enclaves wait; see sealiftd --guest in it"),
+                             {}};
+    settle(silent);
+    std::exchange(waiting_, nullptr)(silent);
   }));
 }
 
@@ -131,14 +178,16 @@ void VmGuest::guest_up(const std::string& guest) {
   if (guest != name_ || !waiting_) return;
   timer_.cancel();
   asio::post(io_, alive([this] {
-               if (waiting_) resume(std::exchange(waiting_, nullptr));
+               if (waiting_) resume(patience_, std::exchange(waiting_, nullptr));
              }));
 }
 
-void VmGuest::resume(Done done) {
-  guests_.resume(name_, patience_, {}, alive([done = std::move(done)](const GuestResult& result) {
+void VmGuest::resume(std::chrono::milliseconds patience, daemon::GuestPort::Done done) {
+  owes_ = true;
+  guests_.resume(name_, patience, {}, alive([this, done = std::move(done)](const GuestResult& result) {
                    tell_times(result.guest);
-                   done(reports_of(result.guest), problem_of(result));
+                   settle(result);
+                   done(result);
                  }));
 }
 

@@ -1,12 +1,16 @@
 // VmGuest: the enclaves of one VM, for its move (vm/guest_port.h), over this daemon's channels to guests' brokers
 // (daemon/guest_port.h).
 //
+// When a move is over, its enclaves run again: a broker that does not answer, or that is not there, is asked again
+// until it has done that, or the VM moves anew.
+//
 // Threads: the io_context's. An answer that comes after this is gone is dropped.
 #pragma once
 
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -26,13 +30,16 @@ class VmGuest : public vm::GuestPort, private GuestPort::Watcher {
   void prepare(const std::string& peer, Done done) override;
   void checkpoint(bool force, Done done) override;
   void stay(Done done) override;
-  void gone() override {}
+  void gone() override { owe_nothing(); }
   void arrive(const std::string& peer, Done done) override;
 
  private:
   void guest_up(const std::string& guest) override;
   void guest_down(const std::string&) override {}
-  void resume(Done done);
+  void bring_back(std::chrono::milliseconds patience, daemon::GuestPort::Done done);
+  void resume(std::chrono::milliseconds patience, daemon::GuestPort::Done done);
+  void settle(const GuestResult& result);
+  void owe_nothing();
   [[nodiscard]] bool connected() const;
   template <typename Handler>
   auto alive(Handler handler) {
@@ -46,7 +53,11 @@ class VmGuest : public vm::GuestPort, private GuestPort::Watcher {
   const std::string name_;
   const std::chrono::milliseconds patience_;
   asio::steady_timer timer_;
-  Done waiting_;  // for the guest to come up
+  daemon::GuestPort::Done waiting_;  // for the guest to come up
+  asio::steady_timer owed_timer_;
+  bool owes_ = false;           // a move has ended, and enclaves still stand still for it
+  bool asking_ = false;         // the broker is being asked for that
+  std::function<void()> next_;  // when it has answered
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -49,6 +49,7 @@ vm::Patience VmService::patience() const {
   out.prepare = 2 * t.stall;
   out.checkpoint = 4 * t.stall;
   out.activate = 6 * t.stall;
+  out.undo = 2 * t.stall;
   out.redial = t.retry;
   return out;
 }

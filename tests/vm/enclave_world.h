@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,9 @@ struct Counted {
   std::string error;
 };
 
+[[nodiscard]] std::string to_hex(const std::string& bytes);
+[[nodiscard]] std::string from_hex(const std::string& digits);
+
 class EnclaveWorld : public ::testing::Test {
  public:
   static constexpr std::size_t kPrograms = 2, kEach = 2, kEnclaves = kPrograms * kEach;
@@ -78,24 +82,33 @@ class EnclaveWorld : public ::testing::Test {
   std::string in_guest(const std::string& command);
   std::vector<Counted> ask(std::size_t program);
   void wait_enclaves(const EnclaveHost& host, std::size_t count = kEnclaves);
-  // The VM runs here and nowhere else; every enclave answers, counts on from where it was and is `newer` epochs on;
-  // guest memory is what was written to it.
-  void expect_all_run_here(std::uint64_t newer);
+  // The VM runs here and nowhere else; every enclave answers, counts on from where it was and is so many epochs on (or,
+  // where a test cannot know, so many at the least and at most); guest memory is what was written to it.
+  void expect_all_run_here(std::uint64_t newer, std::uint64_t newest = 0);
+  // One program's.
+  void expect_enclaves(std::size_t program, std::uint64_t newer = 0, std::uint64_t newest = 0);
   // The VM can still be moved: it is, and runs there.
   void expect_moves_on();
+  // It has been moved: here() and there() change places.
+  void arrived_there();
+  // It is not asked any more; the next test begins with another VM.
+  void lose_program(std::size_t program);
 
  private:
   static void ip(const std::string& arguments);
   static void make_hosts();
   static std::unique_ptr<EnclaveHost> make_host(const std::string& name, int last);
-  void expect_enclaves(std::size_t program);
 
   static std::string prefix_;
   static std::filesystem::path root_;
   static std::vector<std::unique_ptr<EnclaveHost>> hosts_;
   static std::size_t at_;
-  static std::uint64_t epoch_;                                                // of every enclave
-  static std::map<std::pair<std::size_t, std::size_t>, std::uint64_t> last_;  // value, by program and enclave
+  // Of each enclave, by program and number.
+  struct Seen {
+    std::uint64_t value = 0, epoch = 1;
+  };
+  static std::map<std::pair<std::size_t, std::size_t>, Seen> seen_;
+  static std::set<std::size_t> lost_;
 };
 
 }  // namespace sealift::vm_test
