@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cli/exit_codes.h"
@@ -19,7 +20,9 @@ class Command : public daemon::testing::Cluster {
  protected:
   Output run(daemon::testing::Host& host, const std::string& arguments) {
     const std::string program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "sealift";
-    const std::string command = program + " --socket " + host.socket() + " " + arguments + " 2>&1";
+    return shell(program + " --socket " + host.socket() + " " + arguments + " 2>&1");
+  }
+  static Output shell(const std::string& command) {
     FILE* pipe = ::popen(command.c_str(), "r");
     Output out;
     char bytes[4096];
@@ -114,6 +117,23 @@ TEST_F(Command, CompletionsKnowEveryCommand) {
     }
   }
   EXPECT_EQ(run(a_, "completion tcsh").code, kExitUsage);
+}
+
+// What bash offers, as it would ask: the words up to the one that is being typed.
+TEST_F(Command, BashCompletesSubcommandsTheirOptionsAndNames) {
+  const auto offered = [&](const std::string& words) {
+    const std::filesystem::path script = a_.dir / "completion.bash";
+    std::ofstream(script) << run(a_, "completion bash").text;
+    const std::string ask = "source " + script.string() + "; COMP_WORDS=(" + words +
+                            "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _sealift; echo \"${COMPREPLY[@]}\"";
+    return shell("bash -c '" + ask + "'").text;
+  };
+  EXPECT_EQ(offered("sealift vm \"\""), "add list migrate cancel remove\n");
+  EXPECT_EQ(offered("sealift vm m"), "migrate\n");
+  EXPECT_EQ(offered("sealift vm add web --q"), "--qmp\n");
+  EXPECT_EQ(offered("sealift vm migrate web host --do"), "--downtime-limit\n");
+  EXPECT_EQ(offered("sealift mig"), "migrate\n");
+  EXPECT_EQ(offered("sealift migrate x y --j"), "--json\n");
 }
 
 }  // namespace

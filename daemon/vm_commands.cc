@@ -114,7 +114,13 @@ void VmService::look_at(const wire::VmAdd& vm, std::function<void(const wire::Vm
   row.set_qmp(vm.qmp());
   row.set_guest_channel(vm.guest_channel());
   if (const auto arrived = last_incoming_.find(vm.name()); arrived != last_incoming_.end()) {
-    *row.mutable_move() = to_wire(*incoming_.at(arrived->second).arrival);
+    const vm::Arrival& arrival = *incoming_.at(arrived->second).arrival;
+    *row.mutable_move() = to_wire(arrival);
+    // Its broker is not here yet.
+    if (!arrival.finished()) {
+      row.set_enclaves(arrival.plan().guest.enclaves);
+      row.set_enclave_bytes(arrival.plan().guest.epc_bytes);
+    }
   }
   if (const auto left = outgoing_.find(vm.name()); left != outgoing_.end()) *row.mutable_move() = left->second->info();
   const auto with_guest = [this, vm, done = std::move(done)](wire::VmRow known) {
@@ -123,6 +129,7 @@ void VmService::look_at(const wire::VmAdd& vm, std::function<void(const wire::Vm
     port->second->survey([known, done](const vm::GuestSurvey& survey, const std::optional<vm::Problem>& problem) {
       wire::VmRow all = known;
       all.set_broker(!problem);
+      if (problem) return done(all);
       all.set_enclaves(survey.enclaves);
       all.set_enclave_bytes(survey.epc_bytes);
       done(all);

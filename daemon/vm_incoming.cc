@@ -45,9 +45,12 @@ void VmService::incoming(const std::shared_ptr<PeerSession>& from, const wire::V
                   make_failure(wire::Failure::BUSY, "another VM is already incoming", request.name(),
                                "wait for it, or cancel it on its source"));
   }
-  vm::Arrival::Plan plan{request.name(),        from->owner_name(),
-                         from->local_address(), from_wire(request.source()),
-                         request.epc_need(),    from_wire(request.options())};
+  vm::Arrival::Plan plan{request.name(),
+                         from->owner_name(),
+                         from->local_address(),
+                         from_wire(request.source()),
+                         {request.enclaves(), request.epc_need()},
+                         from_wire(request.options())};
   make_arrival(request.move(), from, *vm, std::move(plan));
   incoming_.at(request.move()).arrival->open();
 }

@@ -19,14 +19,15 @@ void RemoteTarget::connect() {
   peer_->set_attempt(this, id_);
 }
 
-void RemoteTarget::open(const vm::Facts& source, std::uint64_t epc_need, const vm::MoveOptions& options) {
+void RemoteTarget::open(const vm::Facts& source, const vm::GuestSurvey& guest, const vm::MoveOptions& options) {
   asked_to_open_ = true;
   wire::Envelope message;
   wire::VmIncoming& incoming = *message.mutable_vm_incoming();
   incoming.set_move(id_);
   incoming.set_name(vm_);
   *incoming.mutable_source() = to_wire(source);
-  incoming.set_epc_need(epc_need);
+  incoming.set_epc_need(guest.epc_bytes);
+  incoming.set_enclaves(guest.enclaves);
   *incoming.mutable_options() = to_wire(options);
   peer_->notify(std::move(message));
 }

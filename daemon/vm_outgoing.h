@@ -24,7 +24,7 @@ class RemoteTarget : public vm::TargetPort, private PeerUser {
   void set_move(vm::Move* move) noexcept { to_ = move; }
 
   void connect() override;
-  void open(const vm::Facts& source, std::uint64_t epc_need, const vm::MoveOptions& options) override;
+  void open(const vm::Facts& source, const vm::GuestSurvey& guest, const vm::MoveOptions& options) override;
   void start() override;
   void attach() override;
   void close() override;

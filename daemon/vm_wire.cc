@@ -214,6 +214,7 @@ wire::VmMoveInfo to_wire(const vm::Arrival& arrival) {
   out.set_name(arrival.plan().name);
   out.set_peer(arrival.plan().peer);
   out.set_incoming(true);
+  out.set_enclaves(arrival.plan().guest.enclaves);
   out.set_phase(wire_phase(arrival.state()));
   out.set_detail(name_of(arrival.state()));
   for (const vm::EnclaveReport& report : arrival.enclaves()) *out.add_reports() = to_wire(report);

@@ -8,6 +8,8 @@ hosts_dir=$(mktemp -d /dev/shm/sealift-hosts.XXXXXX)
 declare -A host_port host_pids
 # A host in a network namespace: the command that enters it, and its address. Else it is on loopback.
 declare -A host_enter host_address
+# More options of a host's sealiftd.
+declare -A host_options
 started=()
 
 hosts_end() {
@@ -63,10 +65,11 @@ start_agent() {
 
 start_sealiftd() {
   local d=$hosts_dir/$1
-  # shellcheck disable=SC2086  # a command
+  # shellcheck disable=SC2086  # a command, options
   start "$d/sealiftd.log" ${host_enter[$1]:-} "$bin/softsgx" run "$d/host.machine" -- "$bin/sealiftd" --name "$1" \
     --socket "$d/sealiftd.sock" --listen "${host_address[$1]:-127.0.0.1}:${host_port[$1]:-0}" \
-    --agent-socket "$d/agent.sock" --state-dir "$d/state" --stop-children
+    --agent-socket "$d/agent.sock" --state-dir "$d/state" --stop-children \
+    ${host_options[$1]:-}
   host_pids[$1.sealiftd]=$!
 }
 

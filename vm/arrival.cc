@@ -121,7 +121,7 @@ void Arrival::check() {
   gather_facts(client_, alive([this](const Facts& facts, const std::optional<Problem>& problem) {
                  if (problem) return begun_ ? void() : fail(*problem);
                  std::optional<Problem> refusal = cannot_receive(facts, plan_.name);
-                 if (!refusal) refusal = unlike(plan_.source, facts, plan_.epc_need);
+                 if (!refusal) refusal = unlike(plan_.source, facts, plan_.guest.epc_bytes);
                  if (!refusal && !plan_.options.without_enclaves && guest_ == nullptr) {
                    refusal = Problem{Problem::Kind::kRefused,
                                      "on the target this VM was added without a channel to its broker", plan_.name,

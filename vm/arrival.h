@@ -37,7 +37,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
     std::string peer;     // the source
     std::string address;  // where QEMU shall listen
     Facts source;
-    std::uint64_t epc_need = 0;
+    GuestSurvey guest;
     MoveOptions options;
   };
   struct Parts {

@@ -129,7 +129,7 @@ void Move::perform(MoveAction action) {
         if (!error) target_.connect();
       }));
     case MoveAction::kOpenTarget:
-      return target_.open(facts_, survey_.epc_bytes, options_);
+      return target_.open(facts_, survey_, options_);
     case MoveAction::kPrepare:
       return prepare();
     case MoveAction::kMigrate:

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "vm/facts.h"
+#include "vm/guest_port.h"
 #include "vm/options.h"
 
 namespace sealift::vm {
@@ -14,7 +15,7 @@ class TargetPort {
   virtual ~TargetPort() = default;
   virtual void connect() = 0;  // → peer_up or peer_gone, which may also come later at any time
   // Check, set up, listen. → target_listening or target_failed
-  virtual void open(const Facts& source, std::uint64_t epc_need, const MoveOptions& options) = 0;
+  virtual void open(const Facts& source, const GuestSurvey& guest, const MoveOptions& options) = 0;
   virtual void start() = 0;   // → target_started, then target_activated; or target_failed
   virtual void attach() = 0;  // after a reconnect → target_waiting, target_started, target_activated or target_failed
   virtual void close() = 0;   // the VM stays with the source

@@ -73,6 +73,18 @@ agent_bytes=$(((128 << 20) - used))
 host_up small $((agent_bytes + (2 << 20)))
 refused 'too little EPC' '1 6' ticker "${host_port[small]}"
 
+# The address, which something else has on the target.
+base=$(sealift_on a ps --json | sed -n 's/.*"elrange_base": \([0-9]*\).*/\1/p')
+cat >"$hosts_dir/occupied" <<LAUNCHER
+#!/bin/sh
+LD_PRELOAD="$bin/../lib/libtake_address.so \$LD_PRELOAD" TAKEN_ADDRESS=$((base + 4096)) exec "\$@"
+LAUNCHER
+chmod +x "$hosts_dir/occupied"
+host_options[taken]="--launcher $hosts_dir/occupied"
+host_up taken 128M
+refused 'a taken address' '1 6' ticker "${host_port[taken]}"
+grep -q 'which this process already uses' "$hosts_dir/refused.log" || fail "it was not refused for its address"
+
 # The agent.
 kill "${host_pids[small.agent]}"
 wait "${host_pids[small.agent]}" 2>/dev/null || true

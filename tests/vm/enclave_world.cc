@@ -294,6 +294,7 @@ std::unique_ptr<VmCall> EnclaveWorld::move_and_stand_after_the_commit() {
   auto call = move(here(), there(), options);
   EXPECT_TRUE(call->reach("converge")) << daemon::to_line(call->end().failure());
   EXPECT_EQ(committed(), before + kEnclaves);
+  EXPECT_EQ(row(there()).enclaves(), kEnclaves) << "those that come in";
   return call;
 }
 
