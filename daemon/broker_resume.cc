@@ -65,8 +65,12 @@ void BrokerEnclave::end_turn() {
 void BrokerEnclave::give_up() {
   if (state_ != Row::RESUMING) return;
   leave_chain();
+  if (error_ == Errc::kOk) {
+    error_ = Errc::kNotReady;
+    text_ = "its program has not answered in time";
+  }
   set(recovered_ ? Row::UNTICKETED : Row::COMMITTED);
-  finish(error_ != Errc::kOk ? error_ : Errc::kNotReady);
+  finish(error_);
 }
 
 // Whatever is there now decides: it may run already (the answer was lost), be restored and waiting for its grant, or be

@@ -1,5 +1,6 @@
 // What breaks while a guest's enclaves move, and what is left then.
 #include <csignal>
+#include <thread>
 
 #include "tests/guest/world.h"
 
@@ -171,6 +172,30 @@ TEST_F(GuestFailures, AChannelThatIsCutDuringTheResumeIsTakenUpAgain) {
   }
   // It goes on by itself, as it was told to before; asking once more does no harm.
   const GuestResult resumed = resume(*b_);
+  ASSERT_TRUE(resumed.ok()) << said(resumed);
+  expect_all_run(2);
+}
+
+// Its enclaves are the first, and more than are rebuilt at once. On the source, as a process of a softsgx guest that
+// does not let go of lost EPC keeps all others from building there.
+TEST_F(GuestFailures, AProgramThatDoesNotAnswerDoesNotKeepOthersFromResuming) {
+  start_guest(*a_);
+  run_program(2 * std::thread::hardware_concurrency() + 1);
+  run_program(2);
+  const std::size_t all = programs_[0].enclaves + 2;
+  wait_guest(*a_, all);
+  ASSERT_TRUE(prepare(*a_, b_->listen).ok());
+  ASSERT_TRUE(checkpoint(*a_).ok());
+  programs_[0].process->signal(SIGSTOP);
+  const GuestResult some = resume(*a_, std::chrono::seconds(15));
+  EXPECT_EQ(some.failure.errc(), static_cast<std::uint32_t>(Errc::kNotReady)) << said(some);
+  for (const GuestEnclave& each : some.guest.enclaves) {
+    const bool answers = each.pid == static_cast<std::uint32_t>(programs_[1].process->pid());
+    EXPECT_STREQ(name_of(each.state), answers ? "running" : "committed") << each.id;
+  }
+  expect_goes_on(programs_[1], 0, 2);
+  programs_[0].process->signal(SIGCONT);
+  const GuestResult resumed = resume(*a_);
   ASSERT_TRUE(resumed.ok()) << said(resumed);
   expect_all_run(2);
 }
