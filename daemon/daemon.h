@@ -41,6 +41,7 @@ class Daemon : private PeerSession::Host, private OutgoingMigration::Host {
   [[nodiscard]] std::string listen_address() const;
   [[nodiscard]] Registry& registry() noexcept { return registry_; }
   [[nodiscard]] GuestPort& guests() noexcept { return guests_; }
+  [[nodiscard]] bool agent_up() const { return agent_.up(); }
 
  private:
   using CliDone = std::function<void(const OutgoingMigration&)>;

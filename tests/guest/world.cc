@@ -66,6 +66,7 @@ void World::SetUp() {
   fs::create_directories(dir_);
   a_->start_daemon(io_);
   b_->start_daemon(io_);
+  until([] { return a_->daemon->agent_up() && b_->daemon->agent_up(); }, "both agents");
 }
 
 void World::TearDown() {
