@@ -225,13 +225,11 @@ void Daemon::process_register(const std::shared_ptr<Connection>& from, std::uint
     make_incoming(incoming)->reattach(enclave);
     return answer_attaches();
   }
-  wire::Envelope release;
-  release.mutable_release()->set_local_id(enclave->local_id());
-  release.mutable_release()->set_errc(static_cast<std::uint32_t>(Errc::kUnknownAttempt));
-  enclave->notify(std::move(release));
+  enclave->release_abandoned(Errc::kUnknownAttempt);
 }
 
 // A process that this daemon, before its restart, or its connection, had lost in the middle of a commit or behind it.
+// One that is destroyed, and that no migration under way needs, has moved away; there was nobody to tell it.
 void Daemon::offer_back(const std::shared_ptr<Enclave>& enclave) {
   for (const auto& migration : outgoing_) {
     const bool recovers = migration->state() == SourceState::kRecover && migration->lineage() == enclave->lineage();
@@ -239,6 +237,7 @@ void Daemon::offer_back(const std::shared_ptr<Enclave>& enclave) {
       return migration->source_back(enclave);
     }
   }
+  if (enclave->destroyed()) enclave->release_moved();
 }
 
 void Daemon::process_adopt(const std::shared_ptr<Connection>& from, const wire::Envelope& message) {

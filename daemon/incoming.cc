@@ -291,11 +291,7 @@ void IncomingMigration::enclave_gone() {
 
 void IncomingMigration::stop_process() {
   if (enclave_) {
-    wire::Envelope message;
-    message.mutable_release()->set_local_id(enclave_->local_id());
-    message.mutable_release()->set_errc(failure_.errc() != 0 ? failure_.errc()
-                                                             : static_cast<std::uint32_t>(Errc::kUnknownAttempt));
-    enclave_->notify(std::move(message));
+    enclave_->release_abandoned(failure_.errc() != 0 ? static_cast<Errc>(failure_.errc()) : Errc::kUnknownAttempt);
     enclave_->user = nullptr;
   }
   if (child_) child_->terminate(options_.timeouts.kill);

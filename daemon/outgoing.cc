@@ -96,7 +96,7 @@ void OutgoingMigration::recover(const wire::Journal& journal) {
 }
 
 void OutgoingMigration::source_back(std::shared_ptr<Enclave> enclave) {
-  const bool destroyed = enclave->status().gate == static_cast<std::uint32_t>(abi::GateState::kDestroyed);
+  const bool destroyed = enclave->destroyed();
   if (machine_.state() != SourceState::kRecover && !destroyed) return;
   enclave_ = std::move(enclave);
   pid_ = enclave_->pid();

@@ -329,10 +329,7 @@ void OutgoingMigration::cancel_target() {
 
 void OutgoingMigration::release_source() {
   if (!enclave_) return;
-  wire::Envelope message;
-  message.mutable_release()->set_local_id(enclave_->local_id());
-  message.mutable_release()->set_destroyed(true);
-  enclave_->notify(std::move(message));
+  enclave_->release_moved();
   if (session_ == 0) return;
   wire::Envelope close;
   close.mutable_agent_local_close()->set_session(session_);

@@ -75,6 +75,20 @@ void Enclave::notify(wire::Envelope message) {
   if (connection_) connection_->notify(std::move(message));
 }
 
+void Enclave::release_moved() {
+  wire::Envelope message;
+  message.mutable_release()->set_local_id(local_id());
+  message.mutable_release()->set_destroyed(true);
+  notify(std::move(message));
+}
+
+void Enclave::release_abandoned(Errc why) {
+  wire::Envelope message;
+  message.mutable_release()->set_local_id(local_id());
+  message.mutable_release()->set_errc(static_cast<std::uint32_t>(why));
+  notify(std::move(message));
+}
+
 void Enclave::refresh(std::function<void()> done) {
   control(abi::ControlOp::kStatus, {}, [this, done = std::move(done)](Errc error, const std::string& output) {
     if (error == Errc::kOk) set_status(output);

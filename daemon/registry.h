@@ -37,6 +37,9 @@ class Enclave {
   // Any other request; the reply has a failure if the process is lost first.
   void request(wire::Envelope message, Connection::ReplyHandler on_reply);
   void notify(wire::Envelope message);
+  // Tells the process that it is needed no longer: its enclave has moved away, or (`why`) its restoring was given up.
+  void release_moved();
+  void release_abandoned(Errc why);
   // Brings `status` up to date first; keeps the old one if the process does not answer.
   void refresh(std::function<void()> done);
 
@@ -46,6 +49,9 @@ class Enclave {
   [[nodiscard]] bool connected() const noexcept { return connection_ != nullptr; }
   [[nodiscard]] const wire::Register& registration() const noexcept { return registration_; }
   [[nodiscard]] const abi::Status& status() const noexcept { return status_; }
+  [[nodiscard]] bool destroyed() const noexcept {
+    return status_.gate == static_cast<std::uint32_t>(abi::GateState::kDestroyed);
+  }
   [[nodiscard]] std::uint64_t local_id() const noexcept { return registration_.local_id(); }
   [[nodiscard]] std::uint32_t pid() const noexcept { return pid_; }
   [[nodiscard]] std::string lineage() const { return {std::begin(status_.lineage), std::end(status_.lineage)}; }

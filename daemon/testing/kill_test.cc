@@ -298,6 +298,19 @@ TEST_F(FromCommit, SourceDaemonDiesAfterTheTicketWasTaken) {
   wait_for("destroyed", "source-a");  // its program hears of the end, and serves nobody any more
 }
 
+TEST_F(FromCommit, ASourceThatComesBackAfterTheEndHearsOfIt) {
+  begin("agent-a", "message3-done");
+  const Line source = wait_for("started", "source-a");
+  kill(a_.daemon);
+  ASSERT_EQ(::kill(source.pid, SIGSTOP), 0);
+  release("agent-a", "message3-done");
+  start_daemon(a_, kHasty);
+  wait_phase(a_, wire::DONE);
+  ASSERT_EQ(::kill(source.pid, SIGCONT), 0);
+  wait_for("destroyed", "source-a");
+  EXPECT_EQ(the_one_running(), "target-b");
+}
+
 TEST_F(FromCommit, SourceAgentDiesWithTheTicket) {
   begin("agent-a", "message3-done");
   kill(a_.agent);

@@ -32,9 +32,9 @@ void listen(std::optional<kv::Listener>& listener, asio::io_context& io, asio::i
 }
 
 int serve(const Arguments& arguments) {
-  asio::io_context io(1);
+  std::optional<asio::io_context> io(std::in_place, 1);
   const asio::ip::tcp::endpoint address = kv::parse_address(arguments.listen);
-  std::optional<kv::Listener> listener(std::in_place, io, address);
+  std::optional<kv::Listener> listener(std::in_place, *io, address);
   const auto enclave = sealift::Enclave::open(arguments.enclave);
   const bool adopted = enclave->status().adopted;
   if (listener->shared() && !adopted) {
@@ -42,18 +42,19 @@ int serve(const Arguments& arguments) {
                              "with --listen");
   }
   kv::Server server(*enclave, arguments.workers);
-  adopted ? listen(listener, io, address) : listener->listen();
+  adopted ? listen(listener, *io, address) : listener->listen();
   server.accept_from(listener->acceptor());
   std::cout << "listening on " << listener->address() << std::endl;
   std::thread watch([&] {
     enclave->wait_until_gone();
-    asio::post(io, [&] { io.stop(); });
+    asio::post(*io, [&] { io->stop(); });
   });
-  io.run();
+  io->run();
   // At once, for on this same machine the enclave's next program waits for the address.
   listener.reset();
-  server.stop();
   watch.join();
+  io.reset();  // before the server: the accept that waits has a socket of one of its workers
+  server.stop();
   if (!enclave->status().destroyed) throw std::runtime_error(enclave->crash_report());
   std::cout << "the enclave has migrated away" << std::endl;
   return 0;

@@ -144,6 +144,7 @@ void SgxHost::start_agent() {
                                "--image", bin("agent-development.enclave"), "--socket", agent_socket(), "--aesm",
                                dir / "aesm.sock", "--collateral", dir / "collateral"},
       std::vector<std::string>{"PATH=/usr/bin:/bin"}, dir / "agent.log");
+  wait_text(dir / "agent.log", "ready ");
   wait_text(dir / "agent.log", "quote installed");
 }
 
