@@ -43,7 +43,7 @@ enum class SourceState : std::uint8_t {
   // The agent that held the ticket is gone: nobody else will be granted
   kLastResume,  // the instance on this machine may have its grant already
   kForsaken,    // and so may the target, which is asked
-  kRecover,   // this daemon restarted, or lost the source's process, during commit
+  kRecover,     // this daemon restarted, or lost the source's process, during commit
   // Giving up before commit
   kCancelling,  // because somebody asked
   kAborting,    // because something failed
