@@ -47,7 +47,7 @@ enum class OcallOp : std::uint64_t {
 };
 
 // The arena: [control slot][one slot a TCS][futex words]. The slot size is measured (EnclaveConfig::slot_bytes).
-inline constexpr std::size_t kControlSlotBytes = 8u << 20;
+inline constexpr std::size_t kControlSlotBytes = 4u << 20;
 inline constexpr std::size_t kFutexWords = 1024;  // u32 each
 [[nodiscard]] constexpr std::uint64_t slot_offset(std::uint32_t tcs, std::uint64_t slot_bytes) noexcept {
   return kControlSlotBytes + std::uint64_t{tcs} * slot_bytes;

@@ -19,8 +19,11 @@ VmCall::VmCall(std::string socket, wire::Envelope request, std::chrono::seconds 
                       [this](const wire::Envelope& notice) {
                         const std::lock_guard lock(mutex_);
                         const wire::VmMoveInfo& info = notice.vm_move_info();
-                        const bool begun = info.detail() != "precopy" || info.ram_transferred() > 0;
-                        if (begun) seen_.push_back(info.detail());
+                        // RAM flows on in the two steps behind pre-copy, which may be there within milliseconds.
+                        const bool flows = info.detail() == "checkpoint" || info.detail() == "converge" ||
+                                           (info.detail() == "precopy" && info.ram_transferred() > 0);
+                        if (flows) seen_.emplace_back("precopy");
+                        if (info.detail() != "precopy") seen_.push_back(info.detail());
                         changed_.notify_all();
                       })
                 .vm_move_info();

@@ -28,6 +28,9 @@ std::string attempt_in(const std::string& enclave_hello) {
              : std::string();
 }
 
+// What one entry dumps is one message.
+static_assert(abi::kControlSlotBytes + 1024 <= daemon::kMaxFrame);
+
 }  // namespace
 
 EnclaveWorker::EnclaveWorker(std::uint64_t id, EnclaveInfo info, ControlPort& port, std::string adopt_token,
