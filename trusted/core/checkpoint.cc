@@ -21,11 +21,6 @@ constexpr std::uint64_t kPagesAhead = 24;   // whose first lines are fetched whi
 constexpr std::uint64_t kCacheLine = 64;
 enum Phase : std::uint32_t { kPages, kArena, kThreads, kFinal };
 
-struct [[gnu::packed]] Aad {
-  RecordHeader header;
-  std::uint8_t attempt[16];
-};
-
 RecordHeader header(Kind kind, std::uint64_t first_page, std::uint32_t page_count, std::uint32_t body_len) noexcept {
   return {record::kMagic, record::kVersion, static_cast<std::uint16_t>(kind), instance().sequence, body_len,
           page_count,     first_page};
@@ -65,8 +60,7 @@ void seal_piece(GcmSeal& seal, const std::uint8_t* from, std::uint64_t n, std::u
 void seal_record(Sink& sink, const RecordHeader& h, const void* body) noexcept {
   alignas(64) SEALIFT_CORE_DATA static std::uint8_t piece[kPiece];
   Instance& me = instance();
-  Aad aad{h, {}};
-  copy_own(aad.attempt, me.attempt);
+  const RecordAad aad = aad_of(h);
   std::uint8_t tag[kTagBytes];
   sink.put(h);
   GcmSeal seal(me.key, me.sequence++, &aad, sizeof aad);

@@ -11,6 +11,7 @@
 #include "migration/messages.h"
 #include "migration/record.h"
 #include "trusted/core/crypto.h"
+#include "trusted/core/memory.h"
 
 namespace sealift::core {
 
@@ -62,6 +63,17 @@ struct Instance {
 };
 
 [[nodiscard]] Instance& instance() noexcept;
+
+// What the tag of a record of this attempt covers beside its body (docs/format.md).
+struct [[gnu::packed]] RecordAad {
+  record::RecordHeader header;
+  std::uint8_t attempt[16];
+};
+[[nodiscard]] inline RecordAad aad_of(const record::RecordHeader& header) noexcept {
+  RecordAad aad{header, {}};
+  copy_own(aad.attempt, instance().attempt);
+  return aad;
+}
 
 // Bytes of input and output of a control operation. Input was copied from the arena (but for kRecord, which copies
 // record by record). Output is core's scratch, copied out by the dispatcher after the operation has succeeded (but for

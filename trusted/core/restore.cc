@@ -11,11 +11,6 @@ namespace {
 using record::Kind;
 using record::RecordHeader;
 
-struct [[gnu::packed]] Aad {
-  RecordHeader header;
-  std::uint8_t attempt[16];
-};
-
 // Shape and placement, before anything is decrypted. The header is the host's until the tag verifies.
 // `len`: what is there of the record and what follows it.
 Errc check_header(const RecordHeader& h, std::uint64_t len) noexcept {
@@ -164,8 +159,7 @@ Errc accept(std::uint64_t at, std::uint64_t left, std::uint64_t& used) noexcept 
   const Errc shape = check_header(h, left);
   if (shape != Errc::kOk) return shape;
   if (me.restored) return Errc::kBadCount;  // surplus: the final record was the last
-  Aad aad{h, {}};
-  copy_own(aad.attempt, me.attempt);
+  const RecordAad aad = aad_of(h);
   std::uint8_t tag[kTagBytes];
   copy(tag, control_slot() + at + sizeof h + h.body_len, sizeof tag);
   // Copied in once: a tag is never computed over bytes that the host can change meanwhile.
