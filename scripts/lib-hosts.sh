@@ -49,6 +49,9 @@ within() {
   done
 }
 
+# … | says PATTERN: reads all of it. `grep -q` leaves early, and under pipefail whoever still writes then has failed.
+says() { grep "$@" >/dev/null; }
+
 # on NAME COMMAND…: on that host's machine, talking to that host's sealiftd.
 on() {
   local name=$1

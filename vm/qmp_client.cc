@@ -204,16 +204,16 @@ void QmpClient::close() {
 void QmpClient::go_down(const std::string& why) {
   if (down_) return;
   down_ = true;
-  const auto self = shared_from_this();  // the callbacks may drop the last reference
+  const auto self = shared_from_this();  // whoever waits may hold the last reference, or need this object
   timer_.cancel();
   std::error_code ignored;  // closing: nothing is left to tell anybody
   socket_.close(ignored);
   const Callbacks callbacks = std::exchange(callbacks_, {});
   const auto on_connected = std::exchange(on_connected_, nullptr);
   const auto waiting = std::exchange(waiting_, {});
-  asio::post(io_, [callbacks, on_connected, waiting, why, path = path_] {
+  asio::post(io_, [self, callbacks, on_connected, waiting, why] {
     if (on_connected) {
-      on_connected({nullptr, {Problem::Kind::kUnreachable, "QEMU's monitor is of no use", path, why}, false});
+      on_connected({nullptr, {Problem::Kind::kUnreachable, "QEMU's monitor is of no use", self->path_, why}, false});
     }
     for (const auto& [id, each] : waiting) {
       each.handler({{}, QmpReply::Error::kLost, "lost QEMU's monitor: " + why});

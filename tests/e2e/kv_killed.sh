@@ -46,7 +46,7 @@ idle_on() {
   sealift_on "$1" status --json 2>/dev/null >"$hosts_dir/status.$1" || return 1
   awk '/"direction":/ { out = /"out"/ } /"phase": "(prepare|stream|ready|commit|grant|resume|cancelling)"/ && out { exit 1 }' "$hosts_dir/status.$1"
 }
-agent_up_on() { sealift_on "$1" status --json 2>/dev/null | grep -q '"up": true'; }
+agent_up_on() { sealift_on "$1" status --json 2>/dev/null | says '"up": true'; }
 answers() { [ "$(redis-cli -p $port ping 2>/dev/null)" = PONG ]; }
 idle() { idle_on a && idle_on b; }
 settled() { idle && [ "$(running)" -ge 1 ]; }

@@ -38,5 +38,5 @@ wait "$load" || { cat "$hosts_dir/load.log" >&2; exit 1; }
 tail -n 1 "$hosts_dir/load.log"
 [ "$(redis-cli -p $port get before)" = 'a move' ]
 redis-benchmark -p $port -q -n 1000 -P 8 -t set,get,incr >/dev/null
-sealift_on $from ps | grep -q " $((moves + 1)) "
+sealift_on $from ps | says " $((moves + 1)) "
 echo "ok: $moves moves, epoch $((moves + 1))"

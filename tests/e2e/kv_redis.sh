@@ -57,7 +57,7 @@ is $'m\n2.5' zrange zset 0 -1 withscores
 is 'WRONGTYPE Operation against a key holding the wrong kind of value' get list
 is 6 dbsize
 [ "$(redis-cli -p "$port" --scan | sort | tr '\n' ' ')" = 'greeting hash list n set zset ' ] || fail scan
-redis-cli -p "$port" info | grep -q '^epoch:1' || fail info
+redis-cli -p "$port" info | says '^epoch:1' || fail info
 
 # Several commands in one packet; blanks and quotes; the connection ends when the client says so, or talks nonsense.
 [ "$(raw 'PING\r\nset q "a b"\r\n*2\r\n$3\r\nGET\r\n$1\r\nq\r\nQUIT\r\n')" = '+PONG +OK $3 a b +OK ' ] || fail pipeline
@@ -65,10 +65,10 @@ redis-cli -p "$port" info | grep -q '^epoch:1' || fail info
 
 # What fits the message slot of kv.toml, to the byte; one more is refused, and the connection goes on.
 largest=1048480
-value $largest | redis-cli -p "$port" -x set b | grep -qx OK || fail "a command that fits"
+value $largest | redis-cli -p "$port" -x set b | says -x OK || fail "a command that fits"
 is $largest strlen b
 [ "$(redis-cli -p "$port" get b | wc -c)" = $((largest + 1)) ] || fail "a reply that fits"
-value $((largest + 1)) | redis-cli -p "$port" -x set b | grep -q '^ERR the command would not fit' || fail oversized
+value $((largest + 1)) | redis-cli -p "$port" -x set b | says '^ERR the command would not fit' || fail oversized
 { printf 'SET "" %s\r\n' "$(value 100)" && printf '*3\r\n$3\r\nSET\r\n$1\r\nc\r\n$2000000\r\n' && value 2000000 &&
   printf '\r\nGET c\r\nQUIT\r\n'; } >"$hosts_dir/request"
 exec 3<>"/dev/tcp/127.0.0.1/$port"

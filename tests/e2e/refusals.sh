@@ -27,7 +27,7 @@ program() {
   wait_line "$ticks" '^tick 3 ' >/dev/null
   within 30 registered || fail "$1 is not registered"
 }
-registered() { sealift_on a ps --json | grep -q '"state": "running"'; }
+registered() { sealift_on a ps --json | says '"state": "running"'; }
 program_end() {
   kill "$program"
   wait "$program" 2>/dev/null || true
@@ -44,7 +44,7 @@ refused() {
   before=$(wc -l <"$ticks")
   within 60 ticked_since "$before" || fail "$what: the source does not go on"
   [ "$(sealift_on a ps --json | grep -c '"epoch": 1,')" = 1 ] || fail "$what: the source is not at its epoch"
-  ! sealift_on b ps --json | grep -q '"state": "running"' || fail "$what: something runs on the target"
+  ! sealift_on b ps --json | says '"state": "running"' || fail "$what: something runs on the target"
   echo "ok: $what: $line"
 }
 
@@ -75,9 +75,10 @@ refused 'too little EPC' '1 6' ticker "${host_port[small]}"
 
 # The address, which something else has on the target.
 base=$(sealift_on a ps --json | sed -n 's/.*"elrange_base": \([0-9]*\).*/\1/p')
+asan=$(ldd "$bin/softsgx" | awk '/libasan/ { print $3 }')  # in a build with it: must be the first
 cat >"$hosts_dir/occupied" <<LAUNCHER
 #!/bin/sh
-LD_PRELOAD="$bin/../lib/libtake_address.so \$LD_PRELOAD" TAKEN_ADDRESS=$((base + 4096)) exec "\$@"
+LD_PRELOAD="$asan $bin/../lib/libtake_address.so \$LD_PRELOAD" TAKEN_ADDRESS=$((base + 4096)) exec "\$@"
 LAUNCHER
 chmod +x "$hosts_dir/occupied"
 host_options[taken]="--launcher $hosts_dir/occupied"
@@ -103,7 +104,7 @@ wait "$program" || fail "the source's program ended badly"
 within 60 grep -qs 'epoch 2$' "$hosts_dir"/b/state/*.log || fail "the migration ended with its client"
 echo "ok: a client that is killed meanwhile"
 kill "$(sealift_on b ps --json | sed -n 's/.*"pid": \([0-9]*\).*/\1/p' | head -n 1)"
-nothing_on_b() { ! sealift_on b ps --json | grep -q '"state": "running"'; }
+nothing_on_b() { ! sealift_on b ps --json | says '"state": "running"'; }
 within 30 nothing_on_b || fail "the enclave on b does not end"
 
 # A development agent where the manifest wants production.
