@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
     measure_memory(options);
     measure_threads(options);
     measure_compute(options);
+    measure_entries(options);
     measure_stages(options);
   } catch (const std::exception& error) {
     std::cerr << "sealift-bench: " << error.what() << '\n';

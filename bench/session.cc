@@ -9,6 +9,14 @@ namespace {
 
 constexpr std::uint64_t kSlack = 64u << 20;  // image, stacks and headers beside the ballast
 
+CallTimes measure_call(lab::Peer& peer, std::uint32_t ecall, const Bytes& arguments, const char* what) {
+  Bytes out;
+  must(peer.request(lab::Op::kMeasureCall, wire::encode(std::tuple(ecall, arguments)), out), what, peer);
+  std::tuple<std::uint64_t, std::uint64_t, Bytes> t{};
+  if (!wire::decode(out, t)) throw std::runtime_error(std::string(what) + ": malformed times");
+  return {std::get<0>(t), std::get<1>(t)};
+}
+
 }  // namespace
 
 void must(Errc e, const std::string& what, const lab::Peer& peer) {
@@ -59,14 +67,13 @@ void Source::cancel() {
   must(peer.request(lab::Op::kResumed, {}, none), "resume", peer);
 }
 
+CallTimes run_nothing(lab::Peer& peer) {
+  return measure_call(peer, workload::kStopBusy.kId, {}, "ecall");
+}
+
 CallTimes run_kernel(lab::Peer& peer, workload::Kernel which, std::uint32_t size) {
-  Bytes out;
-  const auto arguments = wire::encode(std::tuple(static_cast<std::uint32_t>(which), size));
-  must(peer.request(lab::Op::kMeasureCall, wire::encode(std::tuple(workload::kRun.kId, arguments)), out), "kernel",
-       peer);
-  std::tuple<std::uint64_t, std::uint64_t, Bytes> t{};
-  if (!wire::decode(out, t)) throw std::runtime_error("kernel: malformed times");
-  return {std::get<0>(t), std::get<1>(t)};
+  return measure_call(peer, workload::kRun.kId, wire::encode(std::tuple(static_cast<std::uint32_t>(which), size)),
+                      "kernel");
 }
 
 }  // namespace sealift::bench

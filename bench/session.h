@@ -48,6 +48,8 @@ class Source {
   std::uint64_t capacity_;
 };
 
+// One ecall that does nothing.
+[[nodiscard]] CallTimes run_nothing(lab::Peer& peer);
 [[nodiscard]] CallTimes run_kernel(lab::Peer& peer, workload::Kernel which, std::uint32_t size);
 
 }  // namespace sealift::bench

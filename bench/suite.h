@@ -13,6 +13,7 @@ namespace sealift::bench {
 void measure_memory(const Options& options);   // memory.cc: dump and restore against AES-GCM and memcpy
 void measure_threads(const Options& options);  // threads.cc: quiescence; parked against spinning
 void measure_compute(const Options& options);  // compute.cc: steady state
+void measure_entries(const Options& options);  // entries.cc: ENCLU patched against trapped
 void measure_stages(const Options& options);   // stages.cc: downtime and total time by phase
 
 }  // namespace sealift::bench

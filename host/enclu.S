@@ -1,3 +1,5 @@
+#include "sgx/enclu_site.h"
+
 # void sealift_enclu(Stay*), see enclu.h. RSP at ENCLU and at the AEP: [RSP] = the Stay, for the signal handler.
 
         .text
@@ -26,10 +28,9 @@ sealift_enclu:
         movl    $2, %eax                # EENTER
         leaq    sealift_aep(%rip), %rcx
         jmp     sealift_enclu_insn
-        .balign 8
+        .balign SGX_ENCLU_SITE_BYTES
 sealift_enclu_insn:
-        nopl    (%rax)
-        .byte   0x0f, 0x01, 0xd7
+        ENCLU_SITE
         # EEXIT comes back to here, with the RSP of the EENTER or of the ERESUME (the same).
         movq    (%rsp), %rcx
         movq    %rdi, 8(%rcx)

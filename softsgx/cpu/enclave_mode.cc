@@ -1,6 +1,7 @@
 #include "softsgx/cpu/enclave_mode.h"
 
 #include "softsgx/cpu/context.h"
+#include "softsgx/cpu/patched.h"
 #include "softsgx/cpu/platform.h"
 #include "softsgx/cpu/xsave_layout.h"
 
@@ -27,13 +28,24 @@ std::uint64_t gs_base() noexcept {
   return v;
 }
 
-Registers load(const ucontext_t& context, const ThreadRecord& r) noexcept {
-  Registers regs;
-  read_registers(context, regs);
+// What is in neither a signal frame nor patched.S's registers.
+void load_bases(const ThreadRecord& r, Registers& regs) noexcept {
   regs.fsbase = r.lp.enclave_mode ? r.enclave_fsbase : fs_base();
   regs.gsbase = r.lp.enclave_mode ? r.enclave_gsbase : gs_base();
   regs.xcr0 = g_processor.xcr0;
+}
+
+Registers load(const ucontext_t& context, const ThreadRecord& r) noexcept {
+  Registers regs;
+  read_registers(context, regs);
+  load_bases(r, regs);
   return regs;
+}
+
+void note_host_bases(ThreadRecord& r, const Registers& regs) noexcept {
+  if (r.lp.enclave_mode) return;
+  r.host_fsbase = regs.fsbase;
+  r.host_gsbase = regs.gsbase;
 }
 
 // entry.S loads the bases: the enclave's when it leaves to enclave mode; the host's are loaded already.
@@ -66,17 +78,27 @@ bool at_cpuid(const ucontext_t& context) noexcept {
 Leaf execute_enclu(ucontext_t& context, ThreadRecord& r) noexcept {
   const bool was_inside = r.lp.enclave_mode;
   Registers regs = load(context, r);
-  if (!was_inside) {
-    r.host_fsbase = regs.fsbase;
-    r.host_gsbase = regs.gsbase;
-  }
+  note_host_bases(r, regs);
   const bool resumes =
       !was_inside && static_cast<std::uint32_t>(regs.rax) == static_cast<std::uint32_t>(sgx::Enclu::kEresume);
   XsaveImage image;
   const Leaf leaf = enclu::execute(*g_processor.machine, g_processor.platform->address_space(), r.lp, regs, image);
   if (leaf.faulted()) return leaf;
   store(regs, context, r);
+  if (!was_inside && r.lp.enclave_mode) PatchedEnclu::entered(r, regs.gsbase);
   if (resumes && r.lp.enclave_mode) layout().from_intel(image, r.lp.xfrm, xsave_image(context));
+  return leaf;
+}
+
+Leaf execute_patched(ThreadRecord& r) noexcept {
+  if (r.lp.lost(*g_processor.machine)) return Leaf::gp();
+  load_bases(r, r.patched);
+  note_host_bases(r, r.patched);
+  const bool was_inside = r.lp.enclave_mode;
+  const Leaf leaf = was_inside
+                        ? enclu::eexit(*g_processor.machine, r.lp, r.patched)
+                        : enclu::eenter(*g_processor.machine, g_processor.platform->address_space(), r.lp, r.patched);
+  if (!leaf.faulted() && !was_inside) PatchedEnclu::entered(r, r.patched.gsbase);
   return leaf;
 }
 

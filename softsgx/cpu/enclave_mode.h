@@ -16,6 +16,9 @@ namespace softsgx {
 // Executes the ENCLU. On a fault the frame is unchanged.
 Leaf execute_enclu(ucontext_t& context, ThreadRecord& record) noexcept;
 
+// EENTER if the thread is outside, else EEXIT, on record.patched: rip is the ENCLU's. On a fault nothing has changed.
+Leaf execute_patched(ThreadRecord& record) noexcept;
+
 // Asynchronous exit: the frame becomes what the AEP sees. The record must be in enclave mode.
 void asynchronous_exit(ucontext_t& context, ThreadRecord& record, const enclu::AexEvent& event) noexcept;
 

@@ -14,13 +14,15 @@ extern "C" {
 [[gnu::visibility("hidden")]] std::uint64_t softsgx_arena_begin = 0;
 [[gnu::visibility("hidden")]] std::uint64_t softsgx_arena_bytes = 0;
 extern const char softsgx_restorer_begin[], softsgx_restorer_end[];
+// The calling thread's record; read by patched.S too. Initial-exec: readable in a signal handler without a call into
+// the dynamic linker.
+[[gnu::visibility("hidden"),
+  gnu::tls_model("initial-exec")]] thread_local softsgx::ThreadRecord* softsgx_thread_record = nullptr;
 }
 
 namespace softsgx {
 namespace {
 
-// Initial-exec: readable in a signal handler without a call into the dynamic linker.
-[[gnu::tls_model("initial-exec")]] thread_local ThreadRecord* t_record = nullptr;
 std::atomic<std::size_t> g_used = 0;
 
 pid_t own_tid() noexcept {
@@ -92,11 +94,11 @@ std::size_t ThreadArena::used_slots() noexcept {
 }
 
 ThreadRecord* ThreadArena::current() noexcept {
-  return t_record;
+  return softsgx_thread_record;
 }
 
 ThreadRecord* ThreadArena::arm(ucontext_t* frame) noexcept {
-  if (t_record) return t_record;
+  if (softsgx_thread_record) return softsgx_thread_record;
   ThreadRecord* r = find_slot(own_tid());
   if (!r) return nullptr;
   const stack_t stack = stack_of(*r);
@@ -113,29 +115,29 @@ ThreadRecord* ThreadArena::arm(ucontext_t* frame) noexcept {
       return nullptr;
     }
   }
-  t_record = r;
+  softsgx_thread_record = r;
   return r;
 }
 
 void ThreadArena::disarm() noexcept {
-  ThreadRecord* r = t_record;
+  ThreadRecord* r = softsgx_thread_record;
   if (!r) return;
   SignalsBlocked blocked;
   if (r->dispatch_armed) raw::call(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF);
   stack_t restored = r->program_stack;
   restored.ss_flags &= ~SS_ONSTACK;
   set_stack(&restored, nullptr);
-  t_record = nullptr;
+  softsgx_thread_record = nullptr;
   r->tid.store(0, std::memory_order_release);
 }
 
 void ThreadArena::after_fork() noexcept {
   for (std::size_t i = 0; i < used_slots(); ++i) {
-    if (&slot(i) != t_record) slot(i).tid = 0;
+    if (&slot(i) != softsgx_thread_record) slot(i).tid = 0;
   }
-  if (!t_record) return;
-  t_record->tid = own_tid();
-  t_record->dispatch_armed = false;
+  if (!softsgx_thread_record) return;
+  softsgx_thread_record->tid = own_tid();
+  softsgx_thread_record->dispatch_armed = false;
 }
 
 bool ThreadArena::arm_dispatch(ThreadRecord& record) noexcept {

@@ -33,9 +33,14 @@ struct alignas(64) ThreadRecord {
   std::uint64_t enclave_gsbase = 0;
   std::atomic<std::uint32_t> in_enclave = 0;  // mirrors lp.enclave_mode while no handler of this thread runs
   std::uint8_t selector = kSyscallsAllowed;
+  bool dispatch_armed = false;  // Syscall User Dispatch is on in this thread
+
+  // --- Read and written by patched.S. ---
+  std::uint64_t entry_gsbase = 0;  // as the last EENTER or ERESUME set it
+  std::uint64_t patched_mask = 0;  // the thread's signal mask, while the leaf has all blocked
+  Registers patched;               // the leaf's, before and after
 
   // --- C++ only. ---
-  bool dispatch_armed = false;                  // Syscall User Dispatch is on in this thread
   std::atomic<EpcIndex> active_secs = kNotEpc;  // mirrors lp.secs
   std::atomic<pid_t> tid = 0;                   // 0: the slot is free
   std::uint64_t last_fault = 0;                 // address and …
@@ -47,5 +52,8 @@ static_assert(sizeof(ThreadRecord) <= kRecordBytes);
 static_assert(offsetof(ThreadRecord, host_fsbase) == 0 && offsetof(ThreadRecord, host_gsbase) == 8);
 static_assert(offsetof(ThreadRecord, enclave_fsbase) == 16 && offsetof(ThreadRecord, enclave_gsbase) == 24);
 static_assert(offsetof(ThreadRecord, in_enclave) == 32 && offsetof(ThreadRecord, selector) == 36);
+static_assert(offsetof(ThreadRecord, dispatch_armed) == 37 && offsetof(ThreadRecord, entry_gsbase) == 40);
+static_assert(offsetof(ThreadRecord, patched_mask) == 48 && offsetof(ThreadRecord, patched) == 56);
+static_assert(offsetof(Registers, r15) == 120 && offsetof(Registers, rip) == 128 && offsetof(Registers, fsbase) == 144);
 
 }  // namespace softsgx

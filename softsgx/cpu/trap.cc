@@ -7,6 +7,7 @@
 #include "softsgx/cpu/deliver.h"
 #include "softsgx/cpu/enclave_mode.h"
 #include "softsgx/cpu/interrupt.h"
+#include "softsgx/cpu/patched.h"
 #include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/cpu/signal_table.h"
 #include "softsgx/cpu/single_step.h"
@@ -184,6 +185,11 @@ bool changes_rights(std::uint32_t leaf) noexcept {
          leaf == static_cast<std::uint32_t>(sgx::Enclu::kEacceptcopy);
 }
 
+bool transfers(std::uint32_t leaf) noexcept {
+  return leaf == static_cast<std::uint32_t>(sgx::Enclu::kEenter) ||
+         leaf == static_cast<std::uint32_t>(sgx::Enclu::kEexit);
+}
+
 bool canonical(std::uint64_t address) noexcept {
   return static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16) == address;
 }
@@ -195,8 +201,11 @@ void on_enclu(const Trap& t) noexcept {
   const bool was_inside = inside(t.record);
   const auto leaf_number = static_cast<std::uint32_t>(t.context.uc_mcontext.gregs[REG_RAX]);
   const auto operand = static_cast<std::uint64_t>(t.context.uc_mcontext.gregs[REG_RCX]);
+  const std::uint64_t enclu = rip(t.context);
+  const bool patchable = transfers(leaf_number) && PatchedEnclu::may_patch(enclu, t.record);
   const Leaf leaf = execute_enclu(t.context, t.record);
   if (leaf.faulted()) return enclu_fault(t, leaf.fault);
+  if (patchable) PatchedEnclu::patch(enclu);
   if (was_inside) {
     if (changes_rights(leaf_number)) g_processor.platform->rights_changed(operand);
     return;
@@ -291,6 +300,7 @@ void softsgx_on_signal(int signal, siginfo_t* info, void* raw_context, softsgx::
     return;
   }
   siginfo_t told = *info;
+  PatchedEnclu::settle(context, *record, synchronous(told));
   dispatch(Trap{told, context, *record});
   SingleStep::arm(context, *record);
   record->active_secs.store(record->lp.secs, std::memory_order_relaxed);

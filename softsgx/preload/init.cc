@@ -10,6 +10,7 @@
 
 #include "softsgx/cpu/cpuid.h"
 #include "softsgx/cpu/interrupt.h"
+#include "softsgx/cpu/patched.h"
 #include "softsgx/cpu/platform.h"
 #include "softsgx/cpu/signal_table.h"
 #include "softsgx/cpu/single_step.h"
@@ -92,6 +93,7 @@ void start_machine() {
     g_processor.vdso_exception = vdso_exception_address();
   }
   SingleStep::configure(g_options->step);
+  if (!g_options->trap_enclu && !SingleStep::enabled()) PatchedEnclu::enable();
   if (!CpuidPresentation::enable_faulting() && g_options->patch_cpuid) dl_iterate_phdr(&patch_main_program, nullptr);
   pthread_atfork(&before_fork, &after_fork_in_parent, &after_fork_in_child);
   SignalTable::install();

@@ -71,6 +71,7 @@ std::optional<Options> read_options(std::string& error) {
     o.step = *window;
   }
   o.patch_cpuid = variable("SOFTSGX_PATCH_CPUID") == "1";
+  o.trap_enclu = variable("SOFTSGX_TRAP_ENCLU") == "1";
   return o;
 }
 

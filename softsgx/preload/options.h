@@ -15,6 +15,7 @@ struct Options {
   std::uint64_t seed = 0;    // SOFTSGX_SEED
   StepWindow step;           // SOFTSGX_SINGLE_STEP: "all", "BEGIN-END" or "+BEGIN-+END", hexadecimal, and "@+TCS"
   bool patch_cpuid = false;  // SOFTSGX_PATCH_CPUID: "1"
+  bool trap_enclu = false;   // SOFTSGX_TRAP_ENCLU: "1"
 };
 
 // nullopt and one line in `error` if a variable makes no sense.

@@ -26,6 +26,7 @@ struct RunArguments {
   std::string single_step;
   bool stepping = false;
   bool patch_cpuid = false;
+  bool trap_enclu = false;
   std::vector<std::string> program;
 };
 
@@ -139,6 +140,7 @@ int parse(const std::vector<std::string>& arguments, RunArguments& a) {
                               "@+OFFSET behind it, only on the TCS at that offset in ELRANGE")
                    ->expected(1);
   app.add_flag("--patch-cpuid", a.patch_cpuid, "Show SGX in CPUID by patching the program, where CPUID cannot fault");
+  app.add_flag("--trap-enclu", a.trap_enclu, "Take an exception at every ENCLU, also at those that may be patched");
   app.add_option("PATH", a.machine, "Machine file; FILE@0xOFFSET; or auto, a virtual machine's EPC section")
       ->required();
   app.add_option("PROGRAM", a.program, "Program and its arguments, after --")->required();
@@ -192,6 +194,7 @@ int run_command(const std::vector<std::string>& arguments) {
   set("SOFTSGX_SEED", std::to_string(a.seed));
   set("SOFTSGX_SINGLE_STEP", window);
   set("SOFTSGX_PATCH_CPUID", a.patch_cpuid ? "1" : "");
+  set("SOFTSGX_TRAP_ENCLU", a.trap_enclu ? "1" : "");
   std::vector<char*> argv;
   for (std::string& s : a.program) argv.push_back(s.data());
   argv.push_back(nullptr);

@@ -1,3 +1,5 @@
+#include "sgx/enclu_site.h"
+
 # int lab_enclu(RawCall*), see raw.h: one ENCLU. Whatever happens, control comes back here.
 #
 # A hostile host need not execute ERESUME where it executed EENTER, so RSP after an AEX or an EEXIT is worth nothing: the
@@ -57,10 +59,9 @@ lab_enclu:
         movq    RC_RDI(%rdi), %rdi
         leaq    lab_aep(%rip), %rcx
         jmp     lab_enclu_insn
-        .balign 8
+        .balign SGX_ENCLU_SITE_BYTES
 lab_enclu_insn:
-        nopl    (%rax)
-        .byte   0x0f, 0x01, 0xd7
+        ENCLU_SITE
         movq    %fs:lab_rsp@tpoff, %rsp
         movq    8(%rsp), %rcx
         movq    %rax, RC_OUT_RAX(%rcx)

@@ -8,19 +8,13 @@
 #    to stage 1 by address: a thread interrupted there is never parked and never redirected; if the gate is closed stage 1
 #    sends it to sealift_entry_bail, which may be begun again as long as it has not taken the state back
 #    (design §6.3; SmashEx, CVE-2021-0186, is what happens otherwise).
+#include "sgx/enclu_site.h"
 #include "trusted/core/offsets.h"
 
         .hidden sealift_gate, sealift_config, sealift_thread_blocks, sealift_control, sealift_stage1, sealift_syscall
         .hidden sealift_control_stack_top, sealift_control_tls
 
         .section .text.sealift_entry, "ax", @progbits
-
-# ENCLU is laid out so that a software machine may patch it into a jump (8-aligned, 8 bytes).
-.macro ENCLU_SITE
-        .balign 8
-        nopl (%rax)
-        .byte 0x0f, 0x01, 0xd7
-.endm
 
 # Flags, SSE and x87 control to the ABI's defaults. Needs a stack of a few words in the core area.
 .macro CLEAN_CONTROL_STATE

@@ -1,3 +1,5 @@
+#include "sgx/enclu_site.h"
+
 // A host's own ENCLU with its own AEP, as a runtime that does not use the vDSO has it.
 #define ENCLU_ERESUME 3
 
@@ -33,8 +35,13 @@ abi_call:
 	mov CS_RDX(%rdi), %rdx
 	lea abi_call_aep(%rip), %rcx
 	mov CS_RDI(%rdi), %rdi
+#ifdef ABI_SITES
+	ENCLU_SITE
+	.set abi_call_enclu, . - SGX_ENCLU_SITE_BYTES + SGX_ENCLU_SITE_INSN
+#else
 abi_call_enclu:
 	.byte 0x0f, 0x01, 0xd7
+#endif
 	mov -48(%rbp), %rcx
 	mov %rdi, CS_OUT_RDI(%rcx)
 	pushfq

@@ -1,3 +1,5 @@
+#include "sgx/enclu_site.h"
+
 // Entry of the test enclave. GS base is the thread block (thread_block.h); RAX is CSSA.
 #define TB_STACK0 0
 #define TB_STACK1 8
@@ -33,7 +35,14 @@ enclave_entry:
 	mov %gs:(TB_LEVEL + LEVEL_BYTES + 8), %rbp
 	mov %gs:(TB_LEVEL + LEVEL_BYTES + 16), %rbx
 2:	mov $ENCLU_EEXIT, %eax
+	.globl enclave_exit
+#ifdef ABI_SITES
+	ENCLU_SITE
+	.set enclave_exit, . - SGX_ENCLU_SITE_BYTES + SGX_ENCLU_SITE_INSN
+#else
+enclave_exit:
 	.byte 0x0f, 0x01, 0xd7
+#endif
 
 // Single instructions that fault, with known addresses.
 	.globl do_ud2, do_syscall, do_divide, do_int3, do_read, do_write
