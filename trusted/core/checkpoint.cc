@@ -15,10 +15,6 @@ using record::Kind;
 using record::RecordHeader;
 
 constexpr std::uint64_t kNone = ~std::uint64_t{0};
-constexpr std::uint64_t kPiece = 8 * 1024;  // sealed and copied out while it is in the L1 cache
-constexpr std::uint64_t kStep = 2 * 1024;   // sealed at a time, so that fetching the next piece fills the gaps
-constexpr std::uint64_t kPagesAhead = 24;   // whose first lines are fetched while earlier pages are looked at
-constexpr std::uint64_t kCacheLine = 64;
 enum Phase : std::uint32_t { kPages, kArena, kThreads, kFinal };
 
 RecordHeader header(Kind kind, std::uint64_t first_page, std::uint32_t page_count, std::uint32_t body_len) noexcept {
@@ -30,7 +26,7 @@ RecordHeader header(Kind kind, std::uint64_t first_page, std::uint32_t page_coun
 class Sink {
  public:
   void put(const void* data, std::uint64_t n) noexcept {
-    copy(control_slot() + used_, data, n);
+    copy_sealed(control_slot() + used_, data, n);
     used_ += n;
   }
   template <typename T>
@@ -45,20 +41,18 @@ class Sink {
   std::uint64_t used_ = 0;
 };
 
-// Seals a piece, and asks for the next one meanwhile: the CPU's own prefetching stops at page ends. May reach past the
-// body's end: a prefetch never faults.
-void seal_piece(GcmSeal& seal, const std::uint8_t* from, std::uint64_t n, std::uint8_t* to) noexcept {
-  for (std::uint64_t done = 0; done < n; done += kStep) {
-    const std::uint64_t step = n - done < kStep ? n - done : kStep;
-    seal.update(from + done, step, to + done);
-    const std::uint8_t* next = from + done + kPiece;
-    for (std::uint64_t i = 0; i < kStep; i += kCacheLine) __builtin_prefetch(next + i);
-  }
+// The CPU's own prefetching stops at page ends. Also asked for is the beginning of a page of the next record, at which
+// run_length will look: the walk through the page tables then happens beside the cipher; and into L2, as first lines of
+// pages all fall into one set of L1. May reach past what there is: a prefetch never faults.
+void fetch_ahead(const std::uint8_t* from) noexcept {
+  for (std::uint64_t i = 0; i < kPiece; i += kCacheLine) fetch_to_l1(from + kAhead + i);
+  if (reinterpret_cast<std::uint64_t>(from) % sgx::kPageSize != 0) return;
+  fetch_to_l2(from + record::kMaxBody);
+  fetch_to_l2(from + record::kMaxBody + kCacheLine);
 }
 
 // Seals `body` (enclave memory, or core's scratch) as the next record.
 void seal_record(Sink& sink, const RecordHeader& h, const void* body) noexcept {
-  alignas(64) SEALIFT_CORE_DATA static std::uint8_t piece[kPiece];
   Instance& me = instance();
   const RecordAad aad = aad_of(h);
   std::uint8_t tag[kTagBytes];
@@ -67,8 +61,9 @@ void seal_record(Sink& sink, const RecordHeader& h, const void* body) noexcept {
   const auto* from = static_cast<const std::uint8_t*>(body);
   for (std::uint64_t done = 0; done < h.body_len;) {
     const std::uint64_t n = h.body_len - done < kPiece ? h.body_len - done : kPiece;
-    seal_piece(seal, from + done, n, piece);
-    sink.put(piece, n);
+    seal.update(from + done, n, scratch_piece());
+    sink.put(scratch_piece(), n);
+    fetch_ahead(from + done);
     done += n;
   }
   seal.finish(tag);
@@ -84,10 +79,6 @@ std::uint32_t run_length(std::uint64_t first, bool zero, std::uint32_t limit) no
   std::uint32_t n = 1;
   while (n < limit) {
     const std::uint64_t p = first + n;
-    // Into L2: first lines of pages all fall into one set of L1.
-    const auto* ahead = static_cast<const std::uint8_t*>(at((p + kPagesAhead) << sgx::kPageShift));
-    __builtin_prefetch(ahead, 0, 2);
-    __builtin_prefetch(ahead + kCacheLine, 0, 2);
     if (next_used_page(p) != p || page_is_zero(at(p << sgx::kPageShift)) != zero) break;
     ++n;
   }

@@ -176,6 +176,11 @@ std::uint8_t* scratch_body() noexcept {
   return scratch_record;
 }
 
+std::uint8_t* scratch_piece() noexcept {
+  alignas(64) SEALIFT_CORE_DATA static std::uint8_t piece[kPiece];
+  return piece;
+}
+
 Instance& instance() noexcept {
   return *reinterpret_cast<Instance*>(instance_storage);
 }

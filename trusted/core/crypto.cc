@@ -12,17 +12,14 @@
 // Not in the library's header, but exported by it: the VAES/AVX-512 build of the same functions.
 extern "C" {
 void aes_gcm_precomp_256_vaes_avx512(gcm_key_data*);
-void aes_gcm_enc_256_vaes_avx512(const gcm_key_data*, gcm_context_data*, std::uint8_t*, const std::uint8_t*,
-                                 std::uint64_t, const std::uint8_t*, const std::uint8_t*, std::uint64_t, std::uint8_t*,
-                                 std::uint64_t);
 void aes_gcm_init_256_vaes_avx512(const gcm_key_data*, gcm_context_data*, const std::uint8_t*, const std::uint8_t*,
                                   std::uint64_t);
 void aes_gcm_enc_256_update_vaes_avx512(const gcm_key_data*, gcm_context_data*, std::uint8_t*, const std::uint8_t*,
                                         std::uint64_t);
 void aes_gcm_enc_256_finalize_vaes_avx512(const gcm_key_data*, gcm_context_data*, std::uint8_t*, std::uint64_t);
-void aes_gcm_dec_256_vaes_avx512(const gcm_key_data*, gcm_context_data*, std::uint8_t*, const std::uint8_t*,
-                                 std::uint64_t, const std::uint8_t*, const std::uint8_t*, std::uint64_t, std::uint8_t*,
-                                 std::uint64_t);
+void aes_gcm_dec_256_update_vaes_avx512(const gcm_key_data*, gcm_context_data*, std::uint8_t*, const std::uint8_t*,
+                                        std::uint64_t);
+void aes_gcm_dec_256_finalize_vaes_avx512(const gcm_key_data*, gcm_context_data*, std::uint8_t*, std::uint64_t);
 }
 
 namespace sealift::core {
@@ -91,60 +88,96 @@ void gcm_expand(GcmKey& key, const std::uint8_t (&raw)[kKeyBytes]) noexcept {
   }
 }
 
-void gcm_seal(const GcmKey& key, std::uint64_t sequence, const void* aad, std::size_t aad_len, const void* in,
-              std::size_t len, void* out, std::uint8_t (&tag)[kTagBytes]) noexcept {
-  const Nonce nonce(sequence);
-  gcm_context_data context;
-  ScopedWipe wipe_context(context);
-  const auto function = level == Level::kVaesAvx512 ? aes_gcm_enc_256_vaes_avx512
-                        : level == Level::kAvx2     ? aes_gcm_enc_256_avx_gen4
-                                                    : aes_gcm_enc_256_sse;
-  function(data_of(key), &context, static_cast<std::uint8_t*>(out), static_cast<const std::uint8_t*>(in), len,
-           nonce.bytes, static_cast<const std::uint8_t*>(aad), aad_len, tag, kTagBytes);
+namespace {
+
+// One function of the library, in the build for this enclave's CPU baseline.
+template <typename Function>
+Function at_level(Function vaes_avx512, Function avx2, Function sse) noexcept {
+  return level == Level::kVaesAvx512 ? vaes_avx512 : level == Level::kAvx2 ? avx2 : sse;
 }
 
 static_assert(sizeof(gcm_context_data) <= 128);
 
-GcmSeal::GcmSeal(const GcmKey& key, std::uint64_t sequence, const void* aad, std::size_t aad_len) noexcept : key_(key) {
-  const Nonce nonce(sequence);
-  const auto function = level == Level::kVaesAvx512 ? aes_gcm_init_256_vaes_avx512
-                        : level == Level::kAvx2     ? aes_gcm_init_256_avx_gen4
-                                                    : aes_gcm_init_256_sse;
-  function(data_of(key_), reinterpret_cast<gcm_context_data*>(context_), nonce.bytes,
-           static_cast<const std::uint8_t*>(aad), aad_len);
+gcm_context_data* context_of(std::uint8_t (&bytes)[128]) {
+  return reinterpret_cast<gcm_context_data*>(bytes);
 }
 
-GcmSeal::~GcmSeal() {
+// Whole lines of 64 bytes, four at a time; how much that was.
+[[gnu::target("avx512f")]] std::size_t copy_lines(std::uint8_t* to, const std::uint8_t* from,
+                                                  std::size_t len) noexcept {
+  constexpr std::size_t kFourLines = 4 * kCacheLine;
+  std::size_t done = 0;
+  for (; done + kFourLines <= len; done += kFourLines) {
+    asm volatile(
+        "vmovdqu64 (%1), %%zmm0\n\t"
+        "vmovdqu64 64(%1), %%zmm1\n\t"
+        "vmovdqu64 128(%1), %%zmm2\n\t"
+        "vmovdqu64 192(%1), %%zmm3\n\t"
+        "vmovdqu64 %%zmm0, (%0)\n\t"
+        "vmovdqu64 %%zmm1, 64(%0)\n\t"
+        "vmovdqu64 %%zmm2, 128(%0)\n\t"
+        "vmovdqu64 %%zmm3, 192(%0)"
+        :
+        : "r"(to + done), "r"(from + done)
+        : "memory", "xmm0", "xmm1", "xmm2", "xmm3");
+  }
+  return done;
+}
+
+}  // namespace
+
+GcmPieces::GcmPieces(const GcmKey& key, std::uint64_t sequence, const void* aad, std::size_t aad_len) noexcept
+    : key_(key) {
+  const Nonce nonce(sequence);
+  at_level(aes_gcm_init_256_vaes_avx512, aes_gcm_init_256_avx_gen4, aes_gcm_init_256_sse)(
+      data_of(key_), context_of(context_), nonce.bytes, static_cast<const std::uint8_t*>(aad), aad_len);
+}
+
+GcmPieces::~GcmPieces() {
   wipe(context_, sizeof context_);
 }
 
 void GcmSeal::update(const void* in, std::size_t len, void* out) noexcept {
-  const auto function = level == Level::kVaesAvx512 ? aes_gcm_enc_256_update_vaes_avx512
-                        : level == Level::kAvx2     ? aes_gcm_enc_256_update_avx_gen4
-                                                    : aes_gcm_enc_256_update_sse;
-  function(data_of(key_), reinterpret_cast<gcm_context_data*>(context_), static_cast<std::uint8_t*>(out),
-           static_cast<const std::uint8_t*>(in), len);
+  at_level(aes_gcm_enc_256_update_vaes_avx512, aes_gcm_enc_256_update_avx_gen4, aes_gcm_enc_256_update_sse)(
+      data_of(key_), context_of(context_), static_cast<std::uint8_t*>(out), static_cast<const std::uint8_t*>(in), len);
 }
 
 void GcmSeal::finish(std::uint8_t (&tag)[kTagBytes]) noexcept {
-  const auto function = level == Level::kVaesAvx512 ? aes_gcm_enc_256_finalize_vaes_avx512
-                        : level == Level::kAvx2     ? aes_gcm_enc_256_finalize_avx_gen4
-                                                    : aes_gcm_enc_256_finalize_sse;
-  function(data_of(key_), reinterpret_cast<gcm_context_data*>(context_), tag, kTagBytes);
+  at_level(aes_gcm_enc_256_finalize_vaes_avx512, aes_gcm_enc_256_finalize_avx_gen4, aes_gcm_enc_256_finalize_sse)(
+      data_of(key_), context_of(context_), tag, kTagBytes);
+}
+
+void GcmOpen::update(const void* in, std::size_t len, void* out) noexcept {
+  at_level(aes_gcm_dec_256_update_vaes_avx512, aes_gcm_dec_256_update_avx_gen4, aes_gcm_dec_256_update_sse)(
+      data_of(key_), context_of(context_), static_cast<std::uint8_t*>(out), static_cast<const std::uint8_t*>(in), len);
+}
+
+bool GcmOpen::finish(const std::uint8_t (&tag)[kTagBytes]) noexcept {
+  std::uint8_t computed[kTagBytes];
+  at_level(aes_gcm_dec_256_finalize_vaes_avx512, aes_gcm_dec_256_finalize_avx_gen4, aes_gcm_dec_256_finalize_sse)(
+      data_of(key_), context_of(context_), computed, kTagBytes);
+  return equal_ct(computed, tag, kTagBytes);
+}
+
+void gcm_seal(const GcmKey& key, std::uint64_t sequence, const void* aad, std::size_t aad_len, const void* in,
+              std::size_t len, void* out, std::uint8_t (&tag)[kTagBytes]) noexcept {
+  GcmSeal seal(key, sequence, aad, aad_len);
+  seal.update(in, len, out);
+  seal.finish(tag);
 }
 
 bool gcm_open(const GcmKey& key, std::uint64_t sequence, const void* aad, std::size_t aad_len, const void* in,
               std::size_t len, void* out, const std::uint8_t (&tag)[kTagBytes]) noexcept {
-  const Nonce nonce(sequence);
-  gcm_context_data context;
-  ScopedWipe wipe_context(context);
-  std::uint8_t computed[kTagBytes];
-  const auto function = level == Level::kVaesAvx512 ? aes_gcm_dec_256_vaes_avx512
-                        : level == Level::kAvx2     ? aes_gcm_dec_256_avx_gen4
-                                                    : aes_gcm_dec_256_sse;
-  function(data_of(key), &context, static_cast<std::uint8_t*>(out), static_cast<const std::uint8_t*>(in), len,
-           nonce.bytes, static_cast<const std::uint8_t*>(aad), aad_len, computed, kTagBytes);
-  return equal_ct(computed, tag, kTagBytes);
+  GcmOpen open(key, sequence, aad, aad_len);
+  open.update(in, len, out);
+  return open.finish(tag);
+}
+
+void copy_sealed(void* to, const void* from, std::size_t len) noexcept {
+  auto* t = static_cast<std::uint8_t*>(to);
+  const auto* f = static_cast<const std::uint8_t*>(from);
+  const std::size_t done = level == Level::kVaesAvx512 ? copy_lines(t, f, len) : 0;
+  copy(t + done, f + done, len - done);
 }
 
 namespace {

@@ -95,8 +95,12 @@ struct ControlIo {
   }
 };
 
-// Scratch of the control thread, 64-aligned, a record's body each.
+// Scratch of the control thread, 64-aligned: a record's body, and a piece of one that stays in the L1 cache between the
+// cipher and the copy out or in.
 [[nodiscard]] std::uint8_t* scratch_body() noexcept;
+inline constexpr std::uint64_t kPiece = 2 * 1024;
+inline constexpr std::uint64_t kAhead = 4 * 1024;  // so much further on lies what is fetched meanwhile
+[[nodiscard]] std::uint8_t* scratch_piece() noexcept;
 
 // session.cc
 [[nodiscard]] Errc agent_hello(ControlIo& io) noexcept;

@@ -20,6 +20,19 @@ void wipe(void* p, std::size_t n) noexcept;
 // True when the page at p (aligned) holds only zeroes.
 [[nodiscard]] bool page_is_zero(const void* p) noexcept;
 
+inline constexpr std::size_t kCacheLine = 64;
+
+// Prefetches, which never fault. Not __builtin_prefetch: g++ leaves out calls of a function that does nothing else.
+inline void fetch_to_l1(const std::uint8_t* p) noexcept {
+  asm volatile("prefetcht0 %0" : : "m"(*p));
+}
+inline void fetch_to_l2(const std::uint8_t* p) noexcept {
+  asm volatile("prefetcht1 %0" : : "m"(*p));
+}
+inline void fetch_to_write(const std::uint8_t* p) noexcept {
+  asm volatile("prefetchw %0" : : "m"(*p));
+}
+
 // For a few bytes of the enclave's own, where `copy` would take longer to start than to copy.
 template <typename T>
 inline void copy_own(void* to, const T& from) noexcept {
