@@ -1,15 +1,10 @@
-// Signal entry and return: the only code that runs with an enclave's FS and GS base.
+// Signal entry and return: with patched.S the only code that runs with an enclave's FS and GS base.
 //
 // The kernel enters softsgx_signal_entry on the thread's alternate stack with all signals blocked. Until FS base is the
-// host's again nothing may touch TLS (stack protectors, errno), so this part is assembly. Offsets: thread_record.h.
+// host's again nothing may touch TLS (stack protectors, errno), so this part is assembly. Offsets: record_offsets.h.
 
-#define RECORD_HOST_FS 0
-#define RECORD_HOST_GS 8
-#define RECORD_ENCLAVE_FS 16
-#define RECORD_ENCLAVE_GS 24
-#define RECORD_IN_ENCLAVE 32
-#define RECORD_SELECTOR 36
-#define SLOT_BYTES 0x20000
+#include "softsgx/cpu/record_offsets.h"
+
 #define RFLAGS_AC 0x40000
 
 	.text
@@ -34,14 +29,7 @@ softsgx_signal_entry:
 	and $-SLOT_BYTES, %rcx
 	cmpl $0, RECORD_IN_ENCLAVE(%rcx)
 	je .Lhost_bases
-	rdfsbase %rax
-	mov %rax, RECORD_ENCLAVE_FS(%rcx)
-	rdgsbase %rax
-	mov %rax, RECORD_ENCLAVE_GS(%rcx)
-	mov RECORD_HOST_FS(%rcx), %rax
-	wrfsbase %rax
-	mov RECORD_HOST_GS(%rcx), %rax
-	wrgsbase %rax
+	HOST_BASES %rcx
 	movb $0, RECORD_SELECTOR(%rcx)
 .Lhost_bases:
 	push %rcx

@@ -4,36 +4,8 @@
 // softsgx_patched_window on one that has; PatchedEnclu::settle puts it there. In between signals are blocked, and the
 // alternate stack, on which no handler can be then, is the leaf's.
 #include "sgx/enclu_site.h"
+#include "softsgx/cpu/record_offsets.h"
 
-#define RECORD_HOST_FS 0
-#define RECORD_HOST_GS 8
-#define RECORD_ENCLAVE_FS 16
-#define RECORD_ENCLAVE_GS 24
-#define RECORD_IN_ENCLAVE 32
-#define RECORD_SELECTOR 36
-#define RECORD_DISPATCH_ARMED 37
-#define RECORD_ENTRY_GS 40
-#define RECORD_MASK 48
-#define RECORD_RAX 56
-#define RECORD_RCX 64
-#define RECORD_RDX 72
-#define RECORD_RBX 80
-#define RECORD_RSP 88
-#define RECORD_RBP 96
-#define RECORD_RSI 104
-#define RECORD_RDI 112
-#define RECORD_R8 120
-#define RECORD_R9 128
-#define RECORD_R10 136
-#define RECORD_R11 144
-#define RECORD_R12 152
-#define RECORD_R13 160
-#define RECORD_R14 168
-#define RECORD_R15 176
-#define RECORD_RIP 184
-#define RECORD_FSBASE 200
-#define RECORD_GSBASE 208
-#define SLOT_BYTES 0x20000
 #define XSAVE_BYTES 0x3000 /* XSAVE's area is 11 KiB with AMX */
 #define XSAVE_HEADER 512
 #define RFLAGS_DF_AC 0x40400
@@ -120,14 +92,7 @@ softsgx_patched_blocked:
 	push %rbx
 	cmpl $0, RECORD_IN_ENCLAVE(%rbx)
 	je .Lhost_bases
-	rdfsbase %rax
-	mov %rax, RECORD_ENCLAVE_FS(%rbx)
-	rdgsbase %rax
-	mov %rax, RECORD_ENCLAVE_GS(%rbx)
-	mov RECORD_HOST_FS(%rbx), %rax
-	wrfsbase %rax
-	mov RECORD_HOST_GS(%rbx), %rax
-	wrgsbase %rax
+	HOST_BASES %rbx
 .Lhost_bases:
 	// EENTER and EEXIT leave extended state alone.
 	xor %eax, %eax

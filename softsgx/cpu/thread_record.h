@@ -14,11 +14,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "softsgx/cpu/record_offsets.h"
 #include "softsgx/isa/leaf.h"
 
 namespace softsgx {
 
-inline constexpr std::size_t kSlotBytes = 128 * 1024;  // record and alternate stack; entry.S has the same number
+inline constexpr std::size_t kSlotBytes = SLOT_BYTES;  // record and alternate stack
 inline constexpr std::size_t kRecordBytes = 4096;
 
 // Values of the Syscall User Dispatch selector (<linux/prctl.h>).
@@ -49,11 +50,21 @@ struct alignas(64) ThreadRecord {
   LogicalProcessor lp;
 };
 static_assert(sizeof(ThreadRecord) <= kRecordBytes);
-static_assert(offsetof(ThreadRecord, host_fsbase) == 0 && offsetof(ThreadRecord, host_gsbase) == 8);
-static_assert(offsetof(ThreadRecord, enclave_fsbase) == 16 && offsetof(ThreadRecord, enclave_gsbase) == 24);
-static_assert(offsetof(ThreadRecord, in_enclave) == 32 && offsetof(ThreadRecord, selector) == 36);
-static_assert(offsetof(ThreadRecord, dispatch_armed) == 37 && offsetof(ThreadRecord, entry_gsbase) == 40);
-static_assert(offsetof(ThreadRecord, patched_mask) == 48 && offsetof(ThreadRecord, patched) == 56);
-static_assert(offsetof(Registers, r15) == 120 && offsetof(Registers, rip) == 128 && offsetof(Registers, fsbase) == 144);
+static_assert(offsetof(ThreadRecord, host_fsbase) == RECORD_HOST_FS);
+static_assert(offsetof(ThreadRecord, host_gsbase) == RECORD_HOST_GS);
+static_assert(offsetof(ThreadRecord, enclave_fsbase) == RECORD_ENCLAVE_FS);
+static_assert(offsetof(ThreadRecord, enclave_gsbase) == RECORD_ENCLAVE_GS);
+static_assert(offsetof(ThreadRecord, in_enclave) == RECORD_IN_ENCLAVE);
+static_assert(offsetof(ThreadRecord, selector) == RECORD_SELECTOR);
+static_assert(offsetof(ThreadRecord, dispatch_armed) == RECORD_DISPATCH_ARMED);
+static_assert(offsetof(ThreadRecord, entry_gsbase) == RECORD_ENTRY_GS);
+static_assert(offsetof(ThreadRecord, patched_mask) == RECORD_MASK);
+// The general registers follow each other as in record_offsets.h.
+static_assert(offsetof(ThreadRecord, patched) == RECORD_RAX && offsetof(Registers, rbx) == RECORD_RBX - RECORD_RAX);
+static_assert(offsetof(Registers, rdi) == RECORD_RDI - RECORD_RAX && offsetof(Registers, r8) == RECORD_R8 - RECORD_RAX);
+static_assert(offsetof(Registers, r15) == RECORD_R15 - RECORD_RAX);
+static_assert(offsetof(Registers, rip) == RECORD_RIP - RECORD_RAX);
+static_assert(offsetof(Registers, fsbase) == RECORD_FSBASE - RECORD_RAX);
+static_assert(offsetof(Registers, gsbase) == RECORD_GSBASE - RECORD_RAX);
 
 }  // namespace softsgx
