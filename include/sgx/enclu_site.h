@@ -4,9 +4,9 @@
 // stands. softsgx, which has to take an exception at every ENCLU, may overwrite the room with a jump to itself and
 // then, in one store, the nop with a jump into the room (docs/softsgx.md). A thread between the two still finds ENCLU.
 //
-// Who lays out a site promises, whenever EAX is EENTER (outside) or EEXIT (inside) there:
-//  - R10, R11 and the status flags carry nothing, and EEXIT's RCX neither;
-//  - outside: nothing; inside: GS base is as EENTER set it, and no other TCS of this process has the same.
+// Who lays out a site promises:
+//  - R10, R11 and the status flags carry nothing, whichever leaf is called there, and EEXIT's RCX neither;
+//  - inside, at EEXIT: GS base is as EENTER set it, and no other TCS of this process has the same.
 #pragma once
 
 #define SGX_ENCLU_SITE_BYTES 32 /* also its alignment */

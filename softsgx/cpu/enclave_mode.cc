@@ -85,20 +85,22 @@ Leaf execute_enclu(ucontext_t& context, ThreadRecord& r) noexcept {
   const Leaf leaf = enclu::execute(*g_processor.machine, g_processor.platform->address_space(), r.lp, regs, image);
   if (leaf.faulted()) return leaf;
   store(regs, context, r);
-  if (!was_inside && r.lp.enclave_mode) PatchedEnclu::entered(r, regs.gsbase);
+  if (!was_inside && r.lp.enclave_mode) PatchedEnclu::entered(r);
   if (resumes && r.lp.enclave_mode) layout().from_intel(image, r.lp.xfrm, xsave_image(context));
   return leaf;
 }
 
 Leaf execute_patched(ThreadRecord& r) noexcept {
-  if (r.lp.lost(*g_processor.machine)) return Leaf::gp();
+  // What only a trap can do: an exit from lost EPC is #PF, and one that sets TF again needs a signal frame.
+  if (r.lp.lost(*g_processor.machine) || (r.lp.enclave_mode && r.lp.saved_tf)) return Leaf::gp();
+  r.patched.rflags = 0;
   load_bases(r, r.patched);
   note_host_bases(r, r.patched);
   const bool was_inside = r.lp.enclave_mode;
   const Leaf leaf = was_inside
                         ? enclu::eexit(*g_processor.machine, r.lp, r.patched)
                         : enclu::eenter(*g_processor.machine, g_processor.platform->address_space(), r.lp, r.patched);
-  if (!leaf.faulted() && !was_inside) PatchedEnclu::entered(r, r.patched.gsbase);
+  if (!leaf.faulted() && !was_inside) PatchedEnclu::entered(r);
   return leaf;
 }
 

@@ -6,7 +6,6 @@
 #include "sgx/enclu_site.h"
 #include "softsgx/cpu/record_offsets.h"
 
-#define XSAVE_BYTES 0x3000 /* XSAVE's area is 11 KiB with AMX */
 #define XSAVE_HEADER 512
 #define RFLAGS_DF_AC 0x40400
 #define EENTER 2
@@ -14,6 +13,24 @@
 #define SYS_RT_SIGPROCMASK 14
 #define SIG_SETMASK 2
 #define SIGSET_BYTES 8
+
+// From the record in R10.
+.macro LOAD_ALL_BUT_R10
+	mov RECORD_RAX(%r10), %rax
+	mov RECORD_RCX(%r10), %rcx
+	mov RECORD_RDX(%r10), %rdx
+	mov RECORD_RSI(%r10), %rsi
+	mov RECORD_RDI(%r10), %rdi
+	mov RECORD_RBP(%r10), %rbp
+	mov RECORD_R8(%r10), %r8
+	mov RECORD_R9(%r10), %r9
+	mov RECORD_R11(%r10), %r11
+	mov RECORD_R12(%r10), %r12
+	mov RECORD_R13(%r10), %r13
+	mov RECORD_R14(%r10), %r14
+	mov RECORD_R15(%r10), %r15
+	mov RECORD_RBX(%r10), %rbx
+.endm
 
 	.text
 	.irp label, enter, exit, lookup, found, saved, blocked, window, end, trap
@@ -83,6 +100,13 @@ softsgx_patched_saved:
 	lea RECORD_MASK(%rbx), %rdx
 	mov $SIGSET_BYTES, %r10d
 	syscall
+	test %eax, %eax
+	jz softsgx_patched_blocked
+	// Refused (a program's seccomp filter): nothing has happened yet.
+	mov %rbx, %r10
+	LOAD_ALL_BUT_R10
+	mov RECORD_RIP(%r10), %r11
+	jmp softsgx_patched_trap
 softsgx_patched_blocked:
 	lea SLOT_BYTES - XSAVE_BYTES(%rbx), %rsp
 	pushfq
@@ -126,20 +150,7 @@ softsgx_patched_window:
 	wrgsbase %rax
 	movb $1, RECORD_SELECTOR(%r10)
 .Lbases_loaded:
-	mov RECORD_RAX(%r10), %rax
-	mov RECORD_RCX(%r10), %rcx
-	mov RECORD_RDX(%r10), %rdx
-	mov RECORD_RSI(%r10), %rsi
-	mov RECORD_RDI(%r10), %rdi
-	mov RECORD_RBP(%r10), %rbp
-	mov RECORD_R8(%r10), %r8
-	mov RECORD_R9(%r10), %r9
-	mov RECORD_R11(%r10), %r11
-	mov RECORD_R12(%r10), %r12
-	mov RECORD_R13(%r10), %r13
-	mov RECORD_R14(%r10), %r14
-	mov RECORD_R15(%r10), %r15
-	mov RECORD_RBX(%r10), %rbx
+	LOAD_ALL_BUT_R10
 	cmp %rbx, RECORD_RIP(%r10)
 	je .Lexit
 	jmp *RECORD_RIP(%r10)

@@ -1,5 +1,6 @@
 #include "softsgx/cpu/patched.h"
 
+#include <cpuid.h>
 #include <sys/mman.h>
 
 #include <array>
@@ -11,6 +12,7 @@
 #include "softsgx/cpu/enclave_mode.h"
 #include "softsgx/cpu/platform.h"
 #include "softsgx/cpu/raw_syscall.h"
+#include "softsgx/isa/epcm_ops.h"
 
 extern "C" {
 extern const char softsgx_patched_enter[], softsgx_patched_exit[], softsgx_patched_lookup[], softsgx_patched_found[],
@@ -33,8 +35,8 @@ constexpr SiteBytes kPristine = {0x66, 0x90, 0x0f, 0x01, 0xd7, 0xeb, 0x19, 0x0f,
                                  'L',  'U',  ' ',  'h',  'e',  'r',  'e',  0x0f, 0x1f, 0x00};
 
 bool g_enabled = false;
-constexpr std::size_t kMaxSites = 64;  // of which there is one an image, or a few
-std::array<std::atomic<std::uint64_t>, kMaxSites> g_sites{};
+// Held while a site is patched. Who finds it held goes on without: the next trap there tries again.
+std::atomic_flag g_patching;
 
 std::uint64_t address(const char* label) noexcept {
   return reinterpret_cast<std::uint64_t>(label);
@@ -44,11 +46,10 @@ bool between(std::uint64_t rip, const char* begin, const char* end) noexcept {
   return rip >= address(begin) && rip < address(end);
 }
 
-// The site's bytes, where they can be written: EPC through the machine's own mapping. A site lies in one page.
-std::uint8_t* bytes_of(std::uint64_t site) noexcept {
+// The bytes of a site inside, through the machine's own mapping; null if no EPC page is there. A site lies in one page.
+std::uint8_t* bytes_inside(std::uint64_t site) noexcept {
   const EpcIndex page = g_processor.platform->address_space().epc_page(site);
-  if (page == kNotEpc) return reinterpret_cast<std::uint8_t*>(site);
-  if (!g_processor.machine->is_epc(page)) return nullptr;
+  if (page == kNotEpc || !g_processor.machine->is_epc(page)) return nullptr;
   return reinterpret_cast<std::uint8_t*>(g_processor.machine->page(page)) + site % sgx::kPageSize;
 }
 
@@ -63,30 +64,22 @@ void fill_room(std::uint8_t* room, std::uint64_t site, std::uint64_t target) noe
 }
 static_assert(kRoom + 20 + 5 == kSite);
 
-bool remember(std::uint64_t site) noexcept {
-  for (auto& known : g_sites) {
-    std::uint64_t expected = 0;
-    if (known.load() == site || known.compare_exchange_strong(expected, site) || expected == site) return true;
-  }
-  return false;
-}
-
-// Whether this process has patched the site. It may hold something else by now.
-bool is_patched(std::uint64_t site) noexcept {
-  for (const auto& known : g_sites) {
-    const std::uint64_t s = known.load();
-    if (s == 0) return false;
-    if (s != site) continue;
-    const std::uint8_t* bytes = bytes_of(site);
-    return bytes && bytes[0] == 0xeb && std::memcmp(bytes + kRoom + 2, &site, sizeof site) == 0;
-  }
-  return false;
+// Whether RIP is in the room of a patched site of the thread's enclave. (In the program's own code it may stay there.)
+bool in_room(std::uint64_t at, const ThreadRecord& r) noexcept {
+  if (!r.lp.enclave_mode || at % kSite < kRoom || r.lp.lost(*g_processor.machine)) return false;
+  const std::uint64_t site = at - at % kSite;
+  const std::uint8_t* bytes = bytes_inside(site);
+  return bytes && bytes[0] == 0xeb && std::memcmp(bytes + kRoom + 2, &site, sizeof site) == 0;
 }
 
 // Code of the program: private, and readable and executable like any text.
 bool set_rights(std::uint64_t site, int rights) noexcept {
   const std::uint64_t page = site & ~std::uint64_t{sgx::kPageSize - 1};
   return raw::call(SYS_mprotect, page, sgx::kPageSize, static_cast<std::uint64_t>(rights)) == 0;
+}
+
+bool is_pristine(const std::uint8_t* bytes) noexcept {
+  return std::memcmp(bytes, kPristine.data(), kSite) == 0;
 }
 
 void write_patch(std::uint8_t* bytes, std::uint64_t site, std::uint64_t target) noexcept {
@@ -96,16 +89,38 @@ void write_patch(std::uint8_t* bytes, std::uint64_t site, std::uint64_t target) 
   std::atomic_ref(*reinterpret_cast<std::uint16_t*>(bytes)).store(kJumpToRoom, std::memory_order_release);
 }
 
-void end_window(ucontext_t& context, ThreadRecord& r) noexcept {
+void patch_inside(std::uint64_t site, const ThreadRecord& r) noexcept {
+  const EpcIndex page = g_processor.platform->address_space().epc_page(site);
+  std::uint8_t* bytes = bytes_inside(site);
+  if (!bytes || (g_processor.machine->epcm(page).state & epcm::kW) != 0) return;
+  if ((g_processor.machine->secs(r.lp.secs).attributes.flags & sgx::attribute::kDebug) != 0) return;
+  if (is_pristine(bytes)) write_patch(bytes, site, address(softsgx_patched_exit));
+}
+
+void patch_outside(std::uint64_t site) noexcept {
+  if (g_processor.platform->address_space().epc_page(site) != kNotEpc) return;
+  auto* bytes = reinterpret_cast<std::uint8_t*>(site);
+  if (!is_pristine(bytes) || !set_rights(site, PROT_READ | PROT_WRITE | PROT_EXEC)) return;
+  write_patch(bytes, site, address(softsgx_patched_enter));
+  set_rights(site, PROT_READ | PROT_EXEC);
+}
+
+// Registers as in the record, flags as they are.
+void from_record(ucontext_t& context, ThreadRecord& r) noexcept {
   r.patched.rflags = static_cast<std::uint64_t>(context.uc_mcontext.gregs[REG_EFL]);
   write_registers(r.patched, context);
-  if (!r.lp.enclave_mode) return;
-  r.enclave_fsbase = r.patched.fsbase;
-  r.enclave_gsbase = r.patched.gsbase;
 }
 
 void back_to(std::uint64_t site, ucontext_t& context) noexcept {
   set_rip(context, site + kInsn);
+}
+
+void end_window(ucontext_t& context, ThreadRecord& r) noexcept {
+  from_record(context, r);
+  if (r.patched.rip == address(softsgx_patched_trap)) back_to(r.patched.r11, context);
+  if (!r.lp.enclave_mode) return;
+  r.enclave_fsbase = r.patched.fsbase;
+  r.enclave_gsbase = r.patched.gsbase;
 }
 
 void settle_in_stub(ucontext_t& context, ThreadRecord& r) noexcept {
@@ -113,8 +128,7 @@ void settle_in_stub(ucontext_t& context, ThreadRecord& r) noexcept {
   const std::uint64_t at = rip(context);
   if (between(at, softsgx_patched_window, softsgx_patched_end)) return end_window(context, r);
   if (between(at, softsgx_patched_saved, softsgx_patched_blocked)) {
-    r.patched.rflags = static_cast<std::uint64_t>(g[REG_EFL]);
-    write_registers(r.patched, context);
+    from_record(context, r);
     return back_to(r.patched.rip, context);
   }
   if (between(at, softsgx_patched_lookup, softsgx_patched_found)) {
@@ -126,38 +140,40 @@ void settle_in_stub(ucontext_t& context, ThreadRecord& r) noexcept {
 }  // namespace
 
 void PatchedEnclu::enable() noexcept {
-  g_enabled = true;
+  unsigned a = 0, xsave_bytes = 0, c = 0, d = 0;
+  __cpuid_count(0xd, 0, a, xsave_bytes, c, d);
+  g_enabled = xsave_bytes <= XSAVE_BYTES;
 }
 
-bool PatchedEnclu::may_patch(std::uint64_t enclu, const ThreadRecord& record) noexcept {
-  if (!g_enabled || enclu % kSite != kInsn) return false;
-  constexpr auto kDebug = sgx::attribute::kDebug;
-  if (record.lp.enclave_mode && (g_processor.machine->secs(record.lp.secs).attributes.flags & kDebug) != 0)
-    return false;
-  const std::uint8_t* bytes = bytes_of(enclu - kInsn);
-  return bytes && std::memcmp(bytes, kPristine.data(), kSite) == 0;
+void PatchedEnclu::patch(std::uint64_t enclu, const ThreadRecord& record) noexcept {
+  if (!g_enabled || enclu % kSite != kInsn || g_patching.test_and_set()) return;
+  if (record.lp.enclave_mode) {
+    patch_inside(enclu - kInsn, record);
+  } else {
+    patch_outside(enclu - kInsn);
+  }
+  g_patching.clear();
 }
 
-void PatchedEnclu::patch(std::uint64_t enclu) noexcept {
-  const std::uint64_t site = enclu - kInsn;
-  std::uint8_t* bytes = bytes_of(site);
-  if (!bytes || !remember(site)) return;
-  if (reinterpret_cast<std::uint64_t>(bytes) != site) return write_patch(bytes, site, address(softsgx_patched_exit));
-  if (!set_rights(site, PROT_READ | PROT_WRITE | PROT_EXEC)) return;
-  write_patch(bytes, site, address(softsgx_patched_enter));
-  set_rights(site, PROT_READ | PROT_EXEC);
-}
-
-void PatchedEnclu::entered(ThreadRecord& record, std::uint64_t gsbase) noexcept {
+// The TCS's, not the present one: what a thread leaves in its GS base between must not be taken for another thread's.
+void PatchedEnclu::entered(ThreadRecord& record) noexcept {
+  const std::uint64_t gsbase = g_processor.machine->tcs(record.lp.tcs).ogsbase + record.lp.elrange_base;
   record.entry_gsbase = gsbase;
   softsgx_records_inside[(gsbase >> 12 ^ gsbase >> 28) % std::size(softsgx_records_inside)] = &record;
 }
 
-void PatchedEnclu::settle(ucontext_t& context, ThreadRecord& record, bool synchronous) noexcept {
+bool PatchedEnclu::settle(ucontext_t& context, ThreadRecord& record) noexcept {
   const std::uint64_t at = rip(context);
-  if (between(at, softsgx_patched_enter, softsgx_patched_trap + 1)) return settle_in_stub(context, record);
-  // Nothing in the room faults.
-  if (!synchronous && at % kSite >= kRoom && is_patched(at - at % kSite)) back_to(at - at % kSite, context);
+  if (between(at, softsgx_patched_enter, softsgx_patched_trap + 1)) {
+    settle_in_stub(context, record);
+    return at == address(softsgx_patched_trap);
+  }
+  if (in_room(at, record)) back_to(at - at % kSite, context);
+  return false;
+}
+
+void PatchedEnclu::after_fork() noexcept {
+  g_patching.clear();
 }
 
 }  // namespace softsgx

@@ -32,6 +32,8 @@
 
 #define SLOT_BYTES 0x20000 /* record and alternate stack, aligned to as much */
 
+#define XSAVE_BYTES 0x3000 /* at its end, for a patched ENCLU; the area is 11 KiB with AMX */
+
 #ifdef __ASSEMBLER__
 /* clang-format off */
 // Keeps the enclave's FS and GS base in the record and loads the host's. Overwrites RAX.

@@ -30,6 +30,7 @@ struct Trap {
   siginfo_t& info;
   ucontext_t& context;
   ThreadRecord& record;
+  bool at_own_enclu;  // raised by ENCLU, in softsgx's stead for that at RIP
 };
 
 [[noreturn]] void die(const char* message) noexcept {
@@ -201,11 +202,9 @@ void on_enclu(const Trap& t) noexcept {
   const bool was_inside = inside(t.record);
   const auto leaf_number = static_cast<std::uint32_t>(t.context.uc_mcontext.gregs[REG_RAX]);
   const auto operand = static_cast<std::uint64_t>(t.context.uc_mcontext.gregs[REG_RCX]);
-  const std::uint64_t enclu = rip(t.context);
-  const bool patchable = transfers(leaf_number) && PatchedEnclu::may_patch(enclu, t.record);
+  if (transfers(leaf_number)) PatchedEnclu::patch(rip(t.context), t.record);
   const Leaf leaf = execute_enclu(t.context, t.record);
   if (leaf.faulted()) return enclu_fault(t, leaf.fault);
-  if (patchable) PatchedEnclu::patch(enclu);
   if (was_inside) {
     if (changes_rights(leaf_number)) g_processor.platform->rights_changed(operand);
     return;
@@ -246,7 +245,7 @@ bool on_fault(const Trap& t) noexcept {
   if (on_epc_loss(t)) return true;
   const int signal = t.info.si_signo;
   const unsigned vector = trap_number(t.context);
-  if (signal == SIGILL && at_enclu(t.context)) return on_enclu(t), true;
+  if (signal == SIGILL && (t.at_own_enclu || at_enclu(t.context))) return on_enclu(t), true;
   if (signal == SIGILL && !inside(t.record) && CpuidPresentation::emulate_patched(t.context)) return true;
   if (signal == SIGSEGV && vector == sgx::vector::kGp && CpuidPresentation::faulting() && at_cpuid(t.context)) {
     if (inside(t.record)) return exception(t, sgx::vector::kUd, 0, 0, 0), true;
@@ -300,8 +299,8 @@ void softsgx_on_signal(int signal, siginfo_t* info, void* raw_context, softsgx::
     return;
   }
   siginfo_t told = *info;
-  PatchedEnclu::settle(context, *record, synchronous(told));
-  dispatch(Trap{told, context, *record});
+  const bool at_own_enclu = PatchedEnclu::settle(context, *record);
+  dispatch(Trap{told, context, *record, at_own_enclu});
   SingleStep::arm(context, *record);
   record->active_secs.store(record->lp.secs, std::memory_order_relaxed);
   record->in_enclave.store(record->lp.enclave_mode, std::memory_order_seq_cst);

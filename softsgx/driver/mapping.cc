@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "softsgx/cpu/interrupt.h"
 #include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/driver/enclave.h"
 
@@ -144,6 +145,8 @@ void Enclave::drop() noexcept {
   if (dropped_) return;
   install(hull());
   dropped_ = true;
+  // A thread in the middle of a patched EEXIT executes nothing of EPC, and would not notice.
+  Interrupts::send_to_inside(kNotEpc);
 }
 
 // Somebody else has replaced what was mapped there: forget it.

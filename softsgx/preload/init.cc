@@ -61,6 +61,7 @@ void after_fork_in_parent() {
 void after_fork_in_child() {
   g_devices->after_fork();
   ThreadArena::after_fork();
+  PatchedEnclu::after_fork();
   SignalTable::after_fork();
   t_fork_signals.reset();
 }

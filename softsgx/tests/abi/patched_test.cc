@@ -7,8 +7,10 @@
 
 #include <array>
 #include <atomic>
+#include <barrier>
 #include <cstring>
 #include <thread>
+#include <vector>
 
 #include "sgx/enclu_site.h"
 #include "softsgx/tests/abi/call.h"
@@ -111,6 +113,24 @@ TEST_F(Patched, AChildOfForkGoesOnWithItsOwn) {
   waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
   EXPECT_EQ(run(enclave.tcs(), kAdd, 4, 2), 6u);
+}
+
+// A process's first calls, from all its threads at once.
+TEST(PatchedFirst, ManyThreadsPatchOneSite) {
+  constexpr unsigned kThreads = 16;
+  TestEnclave enclave{EnclaveOptions{.threads = kThreads}};
+  ASSERT_EQ(enclave.error(), 0) << enclave.failed_step();
+  std::barrier together(kThreads);
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      together.arrive_and_wait();
+      for (unsigned i = 0; i < 1000; ++i) EXPECT_EQ(run(enclave.tcs(t), kAdd, i, t), i + t);
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(head(host_enclu()), kJump);
+  EXPECT_EQ(head(enclave.address_of("enclave_exit")), kJump);
 }
 
 TEST(Unpatched, NothingIsTouched) {
