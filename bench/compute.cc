@@ -41,6 +41,7 @@ void measure_compute(const Options& options) {
   if (!wanted(options, {"steady_state_overhead"})) return;
   const int repetitions = options.smoke ? 2 : 31;
   const std::uint32_t size = options.smoke ? 4 : 64;
+  const OnOneCpu pinned;
   lab::LabMachine machine("384M");
   lab::Peer moving(machine), fixed(machine);
   for (lab::Peer* p : {&moving, &fixed}) {

@@ -7,6 +7,7 @@ namespace sealift::bench {
 void measure_entries(const Options& options) {
   if (!wanted(options, {"ecall_trapped_vs_patched"})) return;
   const int repetitions = options.smoke ? 50 : 2000;
+  const OnOneCpu pinned;
   lab::LabMachine machine("384M");
   lab::Peer patched(machine), trapped(machine, {"--trap-enclu"});
   for (lab::Peer* p : {&patched, &trapped}) {

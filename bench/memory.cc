@@ -56,6 +56,7 @@ void measure_memory(const Options& options) {
   if (!wanted(options, {"dump_vs_aes_gcm", "dump_vs_memcpy", "restore_vs_aes_gcm", "restore_vs_memcpy"})) return;
   const std::uint64_t bytes = std::uint64_t{options.smoke ? 16u : 256u} << 20;
   const int repetitions = options.smoke ? 2 : 7;
+  const OnOneCpu pinned;
   lab::LabMachine a("512M"), b("512M");
   Source source(a, "bench_memory");
   source.fill(bytes);

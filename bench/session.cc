@@ -19,6 +19,20 @@ CallTimes measure_call(lab::Peer& peer, std::uint32_t ecall, const Bytes& argume
 
 }  // namespace
 
+OnOneCpu::OnOneCpu() {
+  const int cpu = sched_getcpu();
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(static_cast<unsigned>(cpu), &one);
+  if (cpu < 0 || sched_getaffinity(0, sizeof before_, &before_) != 0 || sched_setaffinity(0, sizeof one, &one) != 0) {
+    throw std::runtime_error("cannot stay on one CPU");
+  }
+}
+
+OnOneCpu::~OnOneCpu() {
+  sched_setaffinity(0, sizeof before_, &before_);
+}
+
 void must(Errc e, const std::string& what, const lab::Peer& peer) {
   if (e != Errc::kOk) throw std::runtime_error(what + ": " + errc_name(e) + " " + peer.error);
 }

@@ -1,6 +1,8 @@
 // One migration in the laboratory, driven by the benchmark: two machines, a process on each, clocks beside the work.
 #pragma once
 
+#include <sched.h>
+
 #include <memory>
 #include <string>
 
@@ -26,6 +28,19 @@ struct FeedTimes {
 };
 struct CallTimes {
   std::uint64_t ns = 0, cpu_ns = 0;
+};
+
+// While it lives this thread, and what it starts, runs on the CPU that it is on now: a virtual machine's CPUs may
+// differ in speed for seconds, and then two processes that are to be compared must not sit on different ones.
+class OnOneCpu {
+ public:
+  OnOneCpu();
+  ~OnOneCpu();
+  OnOneCpu(const OnOneCpu&) = delete;
+  OnOneCpu& operator=(const OnOneCpu&) = delete;
+
+ private:
+  cpu_set_t before_;
 };
 
 // A source with an enclave that runs; the stream goes through a file in memory.

@@ -102,14 +102,17 @@ pid_t Cluster::spawn(const std::vector<std::string>& argv, const std::vector<std
   ::posix_spawn_file_actions_init(&files);
   ::posix_spawn_file_actions_addopen(&files, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   ::posix_spawn_file_actions_adddup2(&files, 1, 2);
+  // A test that is killed leaves nothing running.
+  std::vector<std::string> words = {"/usr/bin/setpriv", "--pdeathsig", "KILL", "--"};
+  words.insert(words.end(), argv.begin(), argv.end());
   std::vector<char*> arguments;
-  for (const auto& each : argv) arguments.push_back(const_cast<char*>(each.c_str()));
+  for (const auto& each : words) arguments.push_back(const_cast<char*>(each.c_str()));
   arguments.push_back(nullptr);
   std::vector<char*> environment;
   for (const auto& each : env) environment.push_back(const_cast<char*>(each.c_str()));
   environment.push_back(nullptr);
   pid_t pid = 0;
-  const int error = ::posix_spawn(&pid, argv[0].c_str(), &files, nullptr, arguments.data(), environment.data());
+  const int error = ::posix_spawn(&pid, words[0].c_str(), &files, nullptr, arguments.data(), environment.data());
   ::posix_spawn_file_actions_destroy(&files);
   if (error != 0) throw std::runtime_error("cannot start " + argv[0]);
   children_.push_back(pid);
