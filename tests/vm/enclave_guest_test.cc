@@ -21,8 +21,6 @@ class GuestsPart : public EnclaveWorld {
     in_guest(kStopProgram);
     return call;
   }
-  static constexpr const char* kStopProgram = "kill -STOP $(cat /run/program.1.pid)";
-  static constexpr const char* kProgramGoesOn = "kill -CONT $(cat /run/program.1.pid)";
 };
 
 // While one program keeps the checkpoint waiting, the other's enclaves are held.

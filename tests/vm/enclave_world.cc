@@ -1,6 +1,5 @@
 #include "tests/vm/enclave_world.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,20 +20,9 @@ namespace fs = std::filesystem;
 using guest_test::bin;
 using guest_test::Process;
 using guest_test::text_of;
-using Clock = std::chrono::steady_clock;
 
-// TCG on a busy machine: for hangs, not for speed.
-constexpr std::chrono::seconds kPatience{150};
 constexpr const char* kIp = "/sbin/ip";
 constexpr const char* kPath = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
-
-template <typename Test>
-bool eventually(Test test) {
-  for (const auto deadline = Clock::now() + kPatience; Clock::now() < deadline; ::poll(nullptr, 0, 50)) {
-    if (test()) return true;
-  }
-  return false;
-}
 
 // The guest's start: a broker, programs that are asked by a pipe each, and the memory's checker. `ask N` prints what
 // program N says of its enclaves.
@@ -76,6 +64,16 @@ wire::Envelope call(const EnclaveHost& host, wire::Envelope request) {
 
 }  // namespace
 
+bool agent_up(const EnclaveHost& host) {
+  try {
+    wire::Envelope request;
+    request.mutable_status_request();
+    return call(host, request).status_reply().agent_up();
+  } catch (const cli::CommandError&) {
+    return false;
+  }
+}
+
 std::string to_hex(const std::string& bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string out;
@@ -108,16 +106,8 @@ void EnclaveHost::start_daemon() {
                                "--listen", peer(), "--agent-socket", agent_socket(), "--state-dir", dir / "state",
                                "--log-level", "debug", "--stall-timeout-ms", "10000"},
       std::vector<std::string>{kPath}, dir / "sealiftd.log");
-  const bool up = eventually([&] {
-    try {
-      wire::Envelope request;
-      request.mutable_status_request();
-      return call(*this, request).status_reply().agent_up();
-    } catch (const cli::CommandError&) {
-      return false;
-    }
-  });
-  if (!up) throw std::runtime_error("sealiftd " + name + " does not come up:\n" + text_of(dir / "sealiftd.log"));
+  if (!eventually([this] { return agent_up(*this); }))
+    throw std::runtime_error("sealiftd " + name + " does not come up:\n" + text_of(dir / "sealiftd.log"));
 }
 
 void EnclaveHost::start_qemu(const std::vector<std::string>& options, const std::string& epc) {
@@ -199,6 +189,10 @@ void EnclaveWorld::join_wire(const EnclaveHost& host) {
   ip("-n " + host.space_ + " link set wire up");
 }
 
+void EnclaveWorld::in_space(const EnclaveHost& host, const std::string& command) {
+  ip("netns exec " + host.space_ + " " + command);
+}
+
 void EnclaveWorld::TearDownTestSuite() {
   hosts_.clear();
   // Those that were not made are not there: nothing to say.
@@ -240,11 +234,12 @@ void EnclaveWorld::TearDown() {
 
 // --- The VM -------------------------------------------------------------------------------------------------------
 
-void EnclaveWorld::add(const EnclaveHost& host, const std::string& qmp) {
+void EnclaveWorld::add(const EnclaveHost& host, const std::string& qmp, const std::string& channel) {
   wire::Envelope request;
   request.mutable_vm_add()->set_name("web");
   request.mutable_vm_add()->set_qmp(qmp.empty() ? (host.vm() / "qmp.sock").string() : qmp);
-  request.mutable_vm_add()->set_guest_channel(host.vm() / "org.sealift.broker.sock");
+  request.mutable_vm_add()->set_guest_channel(channel.empty() ? (host.vm() / "org.sealift.broker.sock").string()
+                                                              : channel);
   (void)call(host, request);
 }
 
@@ -278,16 +273,19 @@ void EnclaveWorld::wait_there(const std::string& epc) {
   add(there());
 }
 
-std::unique_ptr<VmCall> EnclaveWorld::move_and_stand_after_the_commit() {
-  const auto committed = [this] { return std::stoul(in_guest("grep -c -e '-> COMMITTED' /run/broker.log; true")); };
-  wait_there();
-  const unsigned long before = committed();
-  // Writes what is there already: a page that QEMU loses (vm-integrity says when) is as it was. expect_all_run_here()
-  // ends it.
+// A page that QEMU loses (vm-integrity says when) is as it was.
+void EnclaveWorld::write_in_guest() {
   in_guest(
       "tr '\\0' x </dev/zero | dd of=/dev/shm/x bs=1M count=8 iflag=fullblock\ncp /dev/shm/x /dev/shm/y\n"
       "(while [ -e /dev/shm/x ]; do dd if=/dev/shm/x of=/dev/shm/y bs=1M conv=notrunc; done; rm /dev/shm/y) "
       ">/dev/null 2>&1 </dev/null &\ntrue");
+}
+
+std::unique_ptr<VmCall> EnclaveWorld::move_and_stand_after_the_commit() {
+  const auto committed = [this] { return std::stoul(in_guest("grep -c -e '-> COMMITTED' /run/broker.log; true")); };
+  wait_there();
+  const unsigned long before = committed();
+  write_in_guest();
   wire::VmOptions options;
   options.set_bandwidth(20'000'000);
   options.set_downtime_limit_ms(1);

@@ -9,7 +9,9 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -48,6 +50,21 @@ struct Counted {
   std::string error;
 };
 
+// TCG on a busy machine: for hangs, not for speed.
+inline constexpr std::chrono::seconds kPatience{150};
+
+template <typename Test>
+[[nodiscard]] bool eventually(Test test) {
+  using Clock = std::chrono::steady_clock;
+  for (const auto deadline = Clock::now() + kPatience; Clock::now() < deadline; ::poll(nullptr, 0, 50)) {
+    if (test()) return true;
+  }
+  return false;
+}
+
+// Its daemon answers, and has its agent.
+[[nodiscard]] bool agent_up(const EnclaveHost& host);
+
 [[nodiscard]] std::string to_hex(const std::string& bytes);
 [[nodiscard]] std::string from_hex(const std::string& digits);
 
@@ -66,17 +83,25 @@ class EnclaveWorld : public ::testing::Test {
   [[nodiscard]] std::unique_ptr<EnclaveHost> another_host();
 
   // Both daemons know the VM as "web".
-  void add(const EnclaveHost& host, const std::string& qmp = "");
+  void add(const EnclaveHost& host, const std::string& qmp = "", const std::string& channel = "");
   [[nodiscard]] wire::VmRow row(const EnclaveHost& host);
   std::unique_ptr<VmCall> move(const EnclaveHost& from, const EnclaveHost& to, const wire::VmOptions& options = {});
   wire::VmMoveInfo cancel(const EnclaveHost& host);
   // A QEMU there that waits for the VM, whatever was there before.
   void wait_there(const std::string& epc = "64M");
+  // It writes what is there already, more than may be sent: QEMU does not switch over. expect_all_run_here() ends it.
+  void write_in_guest();
   // Its enclaves have committed, and as the guest writes more than may be sent QEMU does not switch over.
   [[nodiscard]] std::unique_ptr<VmCall> move_and_stand_after_the_commit();
 
   void cut_wire(const EnclaveHost& host);
   void join_wire(const EnclaveHost& host);
+  // A command in the host's network namespace.
+  static void in_space(const EnclaveHost& host, const std::string& command);
+
+  // A program of the guest stands still, as if what is inside did not come to rest.
+  static constexpr const char* kStopProgram = "kill -STOP $(cat /run/program.1.pid)";
+  static constexpr const char* kProgramGoesOn = "kill -CONT $(cat /run/program.1.pid)";
 
   // A command in the guest, where it runs now.
   std::string in_guest(const std::string& command);
