@@ -76,6 +76,7 @@ void Device::build(const Image& image) {
 }
 
 void Device::rebuild(const Image& image) {
+  image.check_file();
   // In one step, so that nobody else's mmap can come in between. The driver lets the old enclave go with its last
   // mapping and its descriptor.
   if (mmap(reinterpret_cast<void*>(base_), size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
@@ -85,6 +86,11 @@ void Device::rebuild(const Image& image) {
   if (fd_ >= 0) close(std::exchange(fd_, -1));
   open_device();
   build(image);
+}
+
+void Device::empty_control_slot() const {
+  // It cannot fail on memory that this mapped; if it did, memory would be kept.
+  madvise(arena(), abi::kControlSlotBytes, MADV_DONTNEED);
 }
 
 Device::~Device() {
@@ -167,7 +173,7 @@ void Device::init(const Image& image) const {
   sgx_enclave_init request{reinterpret_cast<std::uint64_t>(page)};
   if (ioctl(fd_, SGX_IOC_ENCLAVE_INIT, &request) != 0) {
     throw Error(Errc::kWrongEnclave, image.name() + ": EINIT refused the enclave: " + errno_text() +
-                                         ": was the file changed after signing?");
+                                         ": was the file changed after it was signed, or while the enclave ran?");
   }
 }
 

@@ -24,6 +24,9 @@ class Device {
   // there but the reservation, and it may be tried again.
   void rebuild(const Image& image);
 
+  // Gives its memory back; it reads as zeroes.
+  void empty_control_slot() const;
+
   [[nodiscard]] std::uint64_t base() const noexcept { return base_; }
   [[nodiscard]] std::uint8_t* arena() const noexcept { return reinterpret_cast<std::uint8_t*>(base_ + size_); }
 

@@ -1,16 +1,14 @@
 #include "host/image.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <map>
-#include <mutex>
 #include <utility>
 
 #include "migration/abi.h"
@@ -39,85 +37,78 @@ struct alignas(sgx::kPageSize) Page {
   std::array<std::uint8_t, sgx::kPageSize> bytes{};
 };
 
-std::shared_ptr<std::uint8_t> allocate_pages(std::size_t size) {
-  const std::size_t room = std::max<std::size_t>(align_up(size), sgx::kPageSize);
-  std::shared_ptr<std::uint8_t> out(static_cast<std::uint8_t*>(std::aligned_alloc(sgx::kPageSize, room)), &std::free);
-  if (!out) throw Error(Errc::kWrongEnclave, "out of memory for an enclave image");
-  return out;
-}
-
-struct FileBytes {
-  std::shared_ptr<std::uint8_t> storage;
-  std::size_t size = 0;
-};
-
 [[noreturn]] void unreadable(const std::string& path) {
   throw Error(Errc::kWrongEnclave, path + ": cannot read the enclave image: " + std::strerror(errno) +  // NOLINT
                                        ": check the path");
 }
 
-FileBytes read_all(int fd, std::size_t size, const std::string& path) {
-  FileBytes out{allocate_pages(size), size};
-  for (std::size_t done = 0; done < size;) {
-    const ssize_t n = ::read(fd, out.storage.get() + done, size - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) unreadable(path);
-    if (n == 0) throw Error(Errc::kWrongEnclave, path + ": the enclave image became shorter while it was read");
-    done += static_cast<std::size_t>(n);
-  }
-  return out;
-}
-
-class Descriptor {
- public:
-  explicit Descriptor(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (fd_ < 0) unreadable(path);
-  }
-  ~Descriptor() { ::close(fd_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const noexcept { return fd_; }
-
- private:
-  int fd_;
-};
-
-// A program with many enclaves of one kind keeps one copy of their image. A file that has changed is another one.
-FileBytes read_once(const std::string& path) {
-  using Key = std::array<std::uint64_t, 5>;
-  static std::mutex mutex;
-  static std::map<Key, std::weak_ptr<std::uint8_t>> known;
-  const Descriptor file(path);
-  struct stat st {};
-  if (::fstat(file.get(), &st) != 0) unreadable(path);
-  const auto u = [](auto v) { return static_cast<std::uint64_t>(v); };
-  const Key key{u(st.st_dev), u(st.st_ino), u(st.st_size), u(st.st_mtim.tv_sec), u(st.st_mtim.tv_nsec)};
-  const std::lock_guard lock(mutex);
-  std::erase_if(known, [](const auto& entry) { return entry.second.expired(); });
-  if (auto storage = known[key].lock()) return {std::move(storage), u(st.st_size)};
-  FileBytes out = read_all(file.get(), u(st.st_size), path);
-  known[key] = out.storage;
-  return out;
-}
-
 }  // namespace
 
+// Page-aligned, up to the end of the last page.
+class Image::Storage {
+ public:
+  explicit Storage(std::size_t size) : bytes_(map(size, PROT_READ | PROT_WRITE, -1), size) {
+    if (bytes_.data() == nullptr) throw Error(Errc::kWrongEnclave, "out of memory for an enclave image");
+  }
+  explicit Storage(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (fd_ < 0) unreadable(path);
+    const std::size_t size = size_of_file();
+    bytes_ = {map(size, PROT_READ, fd_), size};
+    if (bytes_.data() != nullptr) return;
+    const int error = errno;
+    ::close(fd_);
+    errno = error;
+    unreadable(path);
+  }
+  ~Storage() {
+    ::munmap(bytes_.data(), room(bytes_.size()));
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  [[nodiscard]] std::span<std::uint8_t> bytes() const noexcept { return bytes_; }
+  [[nodiscard]] bool whole() const { return fd_ < 0 || size_of_file() >= bytes_.size(); }
+
+ private:
+  static std::size_t room(std::size_t size) { return std::max<std::size_t>(align_up(size), sgx::kPageSize); }
+  // nullptr: errno says why.
+  static std::uint8_t* map(std::size_t size, int rights, int fd) {
+    void* at = ::mmap(nullptr, room(size), rights, MAP_PRIVATE | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0);
+    return at == MAP_FAILED ? nullptr : static_cast<std::uint8_t*>(at);
+  }
+  // 0 if nobody can tell.
+  [[nodiscard]] std::size_t size_of_file() const {
+    struct stat st {};
+    return ::fstat(fd_, &st) == 0 ? static_cast<std::size_t>(st.st_size) : 0;
+  }
+
+  int fd_ = -1;
+  std::span<std::uint8_t> bytes_;
+};
+
 Image Image::load(const std::string& path) {
-  FileBytes file = read_once(path);
-  Image image(std::move(file.storage), file.size, path);
+  Image image(std::make_shared<Storage>(path), path);
   image.check_elf();
   image.check_config();
   return image;
 }
 
 Image::Image(const std::vector<std::uint8_t>& bytes, std::string name)
-    : Image(allocate_pages(bytes.size()), bytes.size(), std::move(name)) {
+    : Image(std::make_shared<Storage>(bytes.size()), std::move(name)) {
   std::copy(bytes.begin(), bytes.end(), bytes_.begin());
   check_elf();
 }
 
-Image::Image(std::shared_ptr<std::uint8_t> storage, std::size_t size, std::string name)
-    : storage_(std::move(storage)), bytes_(storage_.get(), size), name_(std::move(name)) {}
+Image::Image(std::shared_ptr<Storage> storage, std::string name)
+    : storage_(std::move(storage)), bytes_(storage_->bytes()), name_(std::move(name)) {}
+
+void Image::check_file() const {
+  if (storage_->whole()) return;
+  throw Error(Errc::kWrongEnclave, name_ +
+                                       ": the enclave image was cut short while its enclave ran: put it back as "
+                                       "it was, into the same file");
+}
 
 void Image::corrupt(const std::string& why) const {
   throw Error(Errc::kWrongEnclave, name_ + ": not a usable enclave image (" + why + "): build and sign it again");

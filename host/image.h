@@ -33,9 +33,10 @@ struct PageRun {
 // A copy is the same image: it shares the bytes.
 class Image {
  public:
-  // Reads and checks the whole file; images of one unchanged file share its bytes for as long as one of them lives.
-  // The bytes are a copy, as an enclave may have to be built again when the file has changed. Throws
-  // Error(kMalformedCall …) with the path and the fault.
+  // Maps and checks the whole file. Its pages are the page cache's, so that many processes with one kind of enclave
+  // take its memory once. A file that is replaced stays what it was for those who have it; one that is changed in place
+  // makes enclaves that have to be built again fail, until it is put back. Throws Error(kWrongEnclave) with the path
+  // and the fault.
   static Image load(const std::string& path);
   explicit Image(const std::vector<std::uint8_t>& bytes, std::string name);
 
@@ -63,11 +64,15 @@ class Image {
   void for_each_run(const std::function<void(const PageRun&)>& visit) const;
   [[nodiscard]] std::uint64_t page_count() const;
 
+  // Throws if the file has become shorter, and what is missing could not be read. Before an enclave is built again.
+  void check_file() const;
+
   // Throws unless the configuration is complete and consistent with the image.
   void check_config() const;
 
  private:
-  Image(std::shared_ptr<std::uint8_t> storage, std::size_t size, std::string name);
+  class Storage;
+  Image(std::shared_ptr<Storage> storage, std::string name);
   [[nodiscard]] const Elf64_Ehdr& header() const;
   [[nodiscard]] std::span<const Elf64_Phdr> segments() const;
   [[nodiscard]] std::span<const Elf64_Shdr> sections() const;
@@ -79,7 +84,7 @@ class Image {
   void visit_threads(const std::function<void(const PageRun&)>& visit) const;
   [[noreturn]] void corrupt(const std::string& why) const;
 
-  std::shared_ptr<std::uint8_t> storage_;  // page-aligned
+  std::shared_ptr<Storage> storage_;
   std::span<std::uint8_t> bytes_;
   std::string name_;
 };

@@ -202,6 +202,11 @@ Errc Instance::control(abi::ControlOp op, std::span<const std::byte> in, std::ve
   return errc;
 }
 
+void Instance::trim() {
+  const std::lock_guard lock(control_mutex_);
+  device_->empty_control_slot();
+}
+
 Errc Instance::quiesce(std::chrono::milliseconds budget) {
   const auto deadline = std::chrono::steady_clock::now() + budget;
   gate_.quiesce();

@@ -54,6 +54,7 @@ class Instance final : public Enclave, public ControlPort {
   Errc quiesce(std::chrono::milliseconds budget) override;
   Errc settle(std::chrono::milliseconds budget) override;
   Errc rebuild(const std::array<std::uint8_t, 16>& attempt, std::string& text) override;
+  void trim() override;
   void resumed() override;
   void destroyed() override;
   void abandoned(Errc why) override;

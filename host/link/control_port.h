@@ -52,6 +52,9 @@ class ControlPort {
     return Errc::kBadRequest;
   }
 
+  // What lies in the control slot is not needed any more, and not worth memory until the next call.
+  virtual void trim() {}
+
   // The gate is open again, after kCancel (source) or kGrant (target): let the host threads that wait for it go on.
   virtual void resumed() = 0;
 

@@ -36,6 +36,9 @@ Errc HeldRecords::take(ControlPort& port, std::chrono::milliseconds budget) {
     error = Errc::kTooLarge;  // the guest's memory does not hold it: the enclave goes on
   }
   if (error != Errc::kOk) drop();
+  // Its bytes lie here now. A second copy of them in memory that the VM's move sends as well would be paid for twice;
+  // given back, the next enclave's records take its place.
+  port.trim();
   held_ns_ = monotonic_ns();
   return error;
 }
@@ -56,6 +59,7 @@ Errc HeldRecords::give(ControlPort& port) const {
     std::vector<std::byte> none;
     if (const Errc e = port.control(abi::ControlOp::kRecord, group, none); e != Errc::kOk) return e;
   }
+  port.trim();
   return Errc::kOk;
 }
 
