@@ -65,11 +65,14 @@ Process::Process(const std::vector<std::string>& argv, const std::vector<std::st
   }
   ::posix_spawn_file_actions_addclosefrom_np(&files, 3);  // the daemons' sockets
   std::vector<char*> arguments, environment;
-  for (const auto& each : argv) arguments.push_back(const_cast<char*>(each.c_str()));
+  // A test that is killed leaves nothing running.
+  std::vector<std::string> words = {"/usr/bin/setpriv", "--pdeathsig", "KILL", "--"};
+  words.insert(words.end(), argv.begin(), argv.end());
+  for (const auto& each : words) arguments.push_back(const_cast<char*>(each.c_str()));
   for (const auto& each : env) environment.push_back(const_cast<char*>(each.c_str()));
   arguments.push_back(nullptr);
   environment.push_back(nullptr);
-  const int error = ::posix_spawn(&pid_, argv[0].c_str(), &files, nullptr, arguments.data(), environment.data());
+  const int error = ::posix_spawn(&pid_, words[0].c_str(), &files, nullptr, arguments.data(), environment.data());
   ::posix_spawn_file_actions_destroy(&files);
   if (pipes) {
     ::close(to[0]);

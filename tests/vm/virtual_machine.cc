@@ -22,6 +22,9 @@ constexpr auto kPollInterval = std::chrono::milliseconds(10);
 constexpr auto kMigrationPatience = std::chrono::seconds(60);
 
 pid_t start(std::vector<std::string> words, const std::string& log) {
+  // A test that is killed leaves nothing running.
+  const std::string program = words[0];
+  words.insert(words.begin(), {"/usr/bin/setpriv", "--pdeathsig", "KILL", "--"});
   std::vector<char*> argv;
   for (std::string& w : words) argv.push_back(w.data());
   argv.push_back(nullptr);
@@ -32,7 +35,7 @@ pid_t start(std::vector<std::string> words, const std::string& log) {
   pid_t pid = -1;
   const int error = posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) throw std::runtime_error("cannot start " + words[0]);
+  if (error != 0) throw std::runtime_error("cannot start " + program);
   return pid;
 }
 
