@@ -15,6 +15,7 @@ namespace {
 // Flow control keeps streams far below this; who reaches it does not read what it asked for.
 constexpr std::size_t kMaxQueuedBytes = 64u << 20;
 constexpr std::size_t kMaxGather = 16;
+constexpr int kAtOnce = 64;
 constexpr std::chrono::seconds kHelloTimeout{10};
 
 }  // namespace
@@ -132,15 +133,23 @@ void Connection::read() {
                             if (self->down_) return;
                             if (error) return self->go_down(error.message());
                             self->decoder_.filled(count);
-                            wire::Envelope message;
-                            FrameStatus status = FrameStatus::kNeedMore;
-                            while (!self->down_ && (status = self->decoder_.next(message)) == FrameStatus::kFrame) {
-                              self->dispatch(message);
-                            }
-                            if (self->down_) return;
-                            if (status != FrameStatus::kNeedMore) return self->go_down(describe(status));
-                            self->read();
+                            self->take();
                           });
+}
+
+// A few at a time: a peer that sends a great many must not keep this thread from the others.
+void Connection::take() {
+  wire::Envelope message;
+  for (int taken = 0; taken < kAtOnce; ++taken) {
+    const FrameStatus status = decoder_.next(message);
+    if (status == FrameStatus::kNeedMore) return read();
+    if (status != FrameStatus::kFrame) return go_down(describe(status));
+    dispatch(message);
+    if (down_) return;
+  }
+  asio::post(executor(), [self = shared_from_this()] {
+    if (!self->down_) self->take();
+  });
 }
 
 void Connection::dispatch(wire::Envelope& message) {

@@ -56,6 +56,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Connection(Socket socket, wire::Hello mine, Callbacks callbacks);
   void send(const wire::Envelope& message);
   void read();
+  void take();
   void write();
   void dispatch(wire::Envelope& message);
   void first_message(const wire::Envelope& message);

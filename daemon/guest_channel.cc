@@ -182,10 +182,7 @@ void GuestChannel::knock() {
   if (done || closed_) return;
   // Not again while the last one has not left.
   if (writing_.empty()) send(side_ == Side::kGuest ? Kind::kWho : Kind::kOpen, session_);
-  knock_timer_.expires_after(kKnock);
-  knock_timer_.async_wait([self = shared_from_this()](const std::error_code& error) {
-    if (!error) self->knock();
-  });
+  knock_later();
 }
 
 void GuestChannel::on_frame(channel::Frame frame) {
@@ -215,7 +212,15 @@ void GuestChannel::host_frame(channel::Frame frame) {
   // Another broker, or the same one anew: what was said before is forgotten.
   end_session();
   session_ = random_session();
-  knock();
+  knock_later();
+}
+
+// A guest that ends its sessions as fast as they begin shall not keep its host busy.
+void GuestChannel::knock_later() {
+  knock_timer_.expires_after(kKnock);
+  knock_timer_.async_wait([self = shared_from_this()](const std::error_code& error) {
+    if (!error) self->knock();
+  });
 }
 
 void GuestChannel::open_session(std::uint64_t session) {
@@ -248,7 +253,7 @@ void GuestChannel::read_pair() {
                           if (error) {  // whoever had the socket gave it up: a new session, then
                             self->end_session();
                             self->session_ = self->side_ == Side::kGuest ? 0 : random_session();
-                            return self->knock();
+                            return self->side_ == Side::kGuest ? self->knock() : self->knock_later();
                           }
                           self->send(Kind::kData, self->session_, std::string(self->from_pair_.data(), n));
                           if (self->out_.size() < kEnoughQueued) return self->read_pair();

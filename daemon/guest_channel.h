@@ -82,6 +82,7 @@ class GuestChannel : public std::enable_shared_from_this<GuestChannel> {
   void guest_frame(channel::Frame frame);
   void host_frame(channel::Frame frame);
   void knock();  // again and again, until there is a session
+  void knock_later();
   void open_session(std::uint64_t session);
   void end_session();
   void read_pair();

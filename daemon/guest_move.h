@@ -34,6 +34,7 @@ class GuestMove : public PeerUser, private AgentClient::Watcher {
   void withdraw(const std::string& attempt);
   // When all that was offered is accepted, or one was refused.
   void when_accepted(Done done);
+  [[nodiscard]] bool knows(const std::string& attempt) const { return attempts_.contains(attempt); }
   // Nothing is left to be granted.
   [[nodiscard]] bool over() const { return attempts_.empty(); }
   [[nodiscard]] std::string target() const { return peer_->name(); }

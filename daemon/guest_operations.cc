@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "daemon/endpoint.h"
+#include "daemon/guest_claims.h"
 #include "daemon/guest_port_impl.h"
 
 namespace sealift::daemon {
@@ -81,11 +82,10 @@ void GuestPort::Impl::command(const std::string& name, std::uint64_t operation, 
                             const auto self = weak.lock();
                             const GuestState* now = self ? find(name) : nullptr;
                             if (now == nullptr || now->operation != operation || now->session != session.lock()) return;
-                            if (!reply.has_guest_report()) return then(reply.failure());
-                            wire::GuestReport news = reply.guest_report();
-                            const wire::Failure failure = news.failure();
-                            report(name, news);
-                            then(failure);
+                            if (!reply.has_guest_report()) return then(one_line(reply.failure()));
+                            if (!credible(reply.guest_report())) return now->session->close("no report of a broker");
+                            report(name, reply.guest_report());
+                            then(one_line(reply.guest_report().failure()));
                           });
 }
 
@@ -140,9 +140,11 @@ void GuestPort::Impl::undo(const std::string& name, std::uint64_t operation, con
 
 // An attempt that was made since, by an enclave that was opened since, or made anew.
 void GuestPort::Impl::offer_new(GuestState& guest) const {
-  if (!guest.move) return;
+  if (!guest.move || !guest.session) return;
   for (const GuestEnclave& enclave : guest.known.enclaves) {
     if (enclave.attempt.empty() || enclave.state == GuestEnclave::State::kRunning) continue;
+    // Of another guest's, a liar would have the key sent to its own target.
+    if (!guest.move->knows(enclave.attempt) && !guest.session->owns(enclave.attempt)) continue;
     guest.move->offer(enclave.attempt, enclave.name);
   }
 }
@@ -159,10 +161,48 @@ void GuestPort::checkpoint(const std::string& guest, const CheckpointOptions& op
   wire::GuestCommand command = command_of(Op::CHECKPOINT);
   command.set_quiesce_ms(milliseconds(options.quiesce));
   command.set_force(options.force);
-  impl_->command(guest, state->operation, command,
-                 [impl = impl_.get(), guest, operation = state->operation](const wire::Failure& failure) {
-                   impl->finish(guest, operation, failure);
-                 });
+  impl_->command(
+      guest, state->operation, command,
+      [impl = impl_.get(), guest, operation = state->operation, force = options.force](const wire::Failure& failure) {
+        if (failure.kind() != wire::Failure::KIND_UNSPECIFIED) {
+          return impl->finish(guest, operation, failure);
+        }
+        impl->confirm_tickets(guest, operation, force);
+      });
+}
+
+// That enclaves have committed is the broker's word. What is left behind is lost when the VM leaves, so it is held
+// against what the agent has.
+void GuestPort::Impl::confirm_tickets(const std::string& name, std::uint64_t operation, bool force) {
+  using State = GuestEnclave::State;
+  struct Asked {
+    std::size_t waiting = 1;
+    wire::Failure failure;
+  };
+  const auto asked = std::make_shared<Asked>();
+  const auto one_less = [this, weak = weak_from_this(), name, operation, asked] {
+    const auto self = weak.lock();
+    if (--asked->waiting == 0 && self) finish(name, operation, asked->failure);
+  };
+  for (const GuestEnclave& enclave : find(name)->known.enclaves) {
+    if (enclave.state == State::kLost || (force && enclave.state != State::kCommitted)) continue;
+    if (enclave.state != State::kCommitted) {
+      asked->failure = make_failure(wire::Failure::FAILED, "an enclave was not checkpointed", enclave.name,
+                                    std::string("it is ") + name_of(enclave.state) + "; move the VM again");
+      continue;
+    }
+    ++asked->waiting;
+    wire::Envelope message;
+    message.mutable_agent_attempt_request()->set_attempt(enclave.attempt);
+    parts.agent.request(std::move(message), [asked, one_less, who = enclave.name](const wire::Envelope& reply) {
+      if (!reply.agent_attempt().as_source() || reply.agent_attempt().state() != wire::AgentAttempt::TICKETED) {
+        asked->failure = make_failure(wire::Failure::FAILED, "the agent has no ticket of an enclave", who,
+                                      "though the guest's broker says that it has committed");
+      }
+      one_less();
+    });
+  }
+  one_less();
 }
 
 void GuestPort::abort(const std::string& guest, Done done) {
@@ -209,7 +249,8 @@ void GuestPort::refresh(const std::string& name, std::function<void()> done) {
         const auto self = impl.lock();
         const GuestState* now = self ? self->find(name) : nullptr;
         const bool same = now != nullptr && now->session == session.lock();
-        if (same && reply.has_guest_report()) self->report(name, reply.guest_report());
+        if (same && reply.has_guest_report() && credible(reply.guest_report()))
+          self->report(name, reply.guest_report());
         tell();
       });
 }

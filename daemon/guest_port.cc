@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "daemon/endpoint.h"
+#include "daemon/guest_claims.h"
 #include "daemon/guest_port_impl.h"
 
 namespace sealift::daemon {
@@ -17,56 +18,8 @@ namespace {
 
 using State = GuestEnclave::State;
 
-constexpr std::size_t kMaxEnclaves = 4096;  // that a broker may report
-
-double ms(std::uint64_t ns) {
-  return static_cast<double>(ns) / 1e6;
-}
-
-State state_of(wire::GuestRow::State state) {
-  switch (state) {
-    case wire::GuestRow::PREPARED:
-      return State::kPrepared;
-    case wire::GuestRow::HELD:
-      return State::kHeld;
-    case wire::GuestRow::COMMITTED:
-      return State::kCommitted;
-    case wire::GuestRow::UNTICKETED:
-      return State::kUnticketed;
-    case wire::GuestRow::RESUMING:
-      return State::kResuming;
-    case wire::GuestRow::LOST:
-      return State::kLost;
-    default:
-      return State::kRunning;
-  }
-}
-
-GuestEnclave enclave_of(const wire::GuestRow& row) {
-  GuestEnclave out;
-  out.id = row.id();
-  out.name = row.name();
-  out.pid = row.pid();
-  out.lineage = row.lineage();
-  out.epoch = row.epoch();
-  out.mrenclave = row.mrenclave();
-  out.pages = row.pages();
-  out.epc_bytes = row.epc_bytes();
-  out.records = row.record_bytes();
-  out.state = state_of(row.state());
-  out.attempt = row.attempt();
-  out.error = static_cast<Errc>(row.errc());
-  out.text = row.text();
-  out.gate = row.gate();
-  out.threads = row.threads();
-  out.image = row.image();
-  out.gate_closed_ms = ms(row.gate_closed_ns());
-  out.held_ms = ms(row.held_ns());
-  out.committed_ms = ms(row.committed_ns());
-  out.rebuilt_ms = ms(row.rebuilt_ns());
-  out.gate_opened_ms = ms(row.gate_opened_ns());
-  return out;
-}
+// Of guests that come by themselves and say who they are.
+constexpr std::size_t kMaxGuests = 1024, kMaxGuestName = 64;
 
 }  // namespace
 
@@ -250,16 +203,21 @@ void GuestPort::Impl::serve(int fd, const std::string& attached_as) {
 
 void GuestPort::Impl::session_up(const std::shared_ptr<GuestSession>& session,
                                  const std::shared_ptr<GuestChannel>& stream, const std::string& name) {
+  const GuestState* before = find(name);
+  // Of one that is attached nobody else speaks, not even while its own broker is away.
+  const bool taken = before != nullptr && (before->session || !before->channel.empty()) && before->stream != stream;
+  if (taken || name.empty() || one_line(name, kMaxGuestName) != name ||
+      (before == nullptr && guests.size() >= kMaxGuests)) {
+    spdlog::warn("another guest calls itself {}: refused", one_line(name, kMaxGuestName));
+    return session->close(taken ? "a guest of this name is connected already" : "no name for a guest");
+  }
   auto& guest = guests[name];
   if (!guest) guest = std::make_unique<GuestState>(parts.io);
-  if (guest->session && guest->stream != stream) {
-    spdlog::warn("another guest calls itself {}: refused", name);
-    return session->close("a guest of this name is connected already");
-  }
   nameless.erase(stream);
   guest->known.name = name;
   guest->stream = stream;
   guest->session = session;
+  session->succeed(guest->agent_sessions_left);
   guest->reported = false;
 }
 
@@ -302,8 +260,10 @@ void GuestPort::Impl::report(const std::string& name, const wire::GuestReport& n
     if (news_of_state && !news.whole()) changed.push_back(now);
     if (found != known.enclaves.end()) {
       *found = std::move(now);
-    } else if (known.enclaves.size() < kMaxEnclaves) {
+    } else if (known.enclaves.size() < kMaxGuestEnclaves) {
       known.enclaves.push_back(std::move(now));
+    } else {
+      return guest->session->close("more enclaves than a guest may have");
     }
   }
   offer_new(*guest);

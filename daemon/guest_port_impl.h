@@ -27,6 +27,7 @@ struct GuestState {
   std::shared_ptr<GuestChannel> stream;
   std::shared_ptr<GuestSession> session;
   bool reported = false;  // its first report is here
+  std::shared_ptr<std::set<std::uint64_t>> agent_sessions_left = std::make_shared<std::set<std::uint64_t>>();
 
   // The operation under way.
   std::uint64_t operation = 0;
@@ -60,6 +61,7 @@ struct GuestPort::Impl : public std::enable_shared_from_this<GuestPort::Impl> {
   void command(const std::string& name, std::uint64_t operation, const wire::GuestCommand& command,
                std::function<void(const wire::Failure&)> then);
   void prepare(const std::string& name, const std::string& target, Done done);
+  void confirm_tickets(const std::string& name, std::uint64_t operation, bool force);
   void undo(const std::string& name, std::uint64_t operation, const wire::Failure& why);
   void offer_new(GuestState& guest) const;
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "daemon/failure.h"
+#include "daemon/guest_claims.h"
 #include "migration/messages.h"
 
 namespace sealift::daemon {
@@ -11,6 +12,8 @@ namespace {
 
 constexpr std::size_t kMaxOffers = 8192;    // as many as the agent itself holds
 constexpr std::size_t kMaxSessions = 1024;  // of one guest, so that it does not take all of the agent's
+constexpr std::size_t kMaxAsked = 2 * kMaxSessions;
+constexpr std::size_t kMaxSealed = messages::kSealedSize<messages::Prepare>;  // no kind is longer
 constexpr std::size_t kAttemptOffset = offsetof(messages::EnclaveHello, attempt);
 
 }  // namespace
@@ -56,6 +59,7 @@ std::shared_ptr<GuestSession> GuestSession::start(Connection::Socket socket, con
   on.on_down = [self](const std::string& why) {
     self->connection_.reset();
     self->stop_watching();
+    for (const auto& [session, attempt] : self->sessions_) self->left_->insert(session);
     if (const auto on_down = std::exchange(self->callbacks_, {}).on_down) on_down(why);
   };
   self->connection_ = Connection::start(std::move(socket), hello, std::move(on));
@@ -93,12 +97,14 @@ void GuestSession::on_message(wire::Envelope& message) {
   const auto own = [this](std::uint64_t session) { return sessions_.contains(session); };
   switch (message.body_case()) {
     case wire::Envelope::kGuestReport:
+      if (!credible(message.guest_report())) return close("no report of a broker");
       if (callbacks_.on_report) callbacks_.on_report(message.guest_report());
       return;
     case wire::Envelope::kAgentLocalHello:
       return local_hello(id, message);
     case wire::Envelope::kAgentLocalMessage:
       if (!own(message.agent_local_message().session())) return refuse(id, "no such session");
+      if (message.agent_local_message().sealed().size() > kMaxSealed) return refuse(id, "not an enclave's message");
       return forward(id, std::move(message));
     case wire::Envelope::kAgentLocalPoll:
       if (!own(message.agent_local_poll().session())) return refuse(id, "no such session");
@@ -107,12 +113,9 @@ void GuestSession::on_message(wire::Envelope& message) {
       if (!own(message.agent_request_grant().session())) return refuse(id, "no such session");
       return request_grant(id, message.agent_request_grant().session());
     case wire::Envelope::kAgentLocalClose:
-      if (sessions_.erase(message.agent_local_close().session()) != 0) agent_.notify(std::move(message));
-      return;
+      return local_close(std::move(message));
     case wire::Envelope::kAgentCancel:
-      for (const auto& [session, attempt] : sessions_) {
-        if (attempt == message.agent_cancel().attempt()) return forward(id, std::move(message));
-      }
+      if (owns(message.agent_cancel().attempt())) return forward(id, std::move(message));
       return refuse(id, "no such attempt");
     default:
       return close("not a message of a guest");
@@ -123,27 +126,54 @@ void GuestSession::refuse(std::uint64_t id, const std::string& what) {
   if (connection_ && id != 0) connection_->reply(id, make_failure(wire::Failure::BAD_REQUEST, what, "", ""));
 }
 
-void GuestSession::forward(std::uint64_t id, wire::Envelope message) {
+// The agent serves all of this host: one guest may not fill the way to it.
+void GuestSession::ask_agent(std::uint64_t id, wire::Envelope message, Connection::ReplyHandler on_reply) {
+  if (asked_ >= kMaxAsked) return refuse(id, "too many requests at once");
+  ++asked_;
   message.clear_id();
-  agent_.request(std::move(message), [weak = weak_from_this(), id](const wire::Envelope& reply) {
+  agent_.request(std::move(message), [weak = weak_from_this(), on_reply = std::move(on_reply)](const auto& reply) {
     const auto self = weak.lock();
-    if (self && self->connection_) self->connection_->reply(id, reply);
+    if (!self) return;
+    --self->asked_;
+    if (self->connection_) on_reply(reply);
   });
+}
+
+void GuestSession::forward(std::uint64_t id, wire::Envelope message) {
+  ask_agent(id, std::move(message), [this, id](const wire::Envelope& reply) { connection_->reply(id, reply); });
 }
 
 void GuestSession::local_hello(std::uint64_t id, const wire::Envelope& message) {
   const std::string& hello = message.agent_local_hello().hello();
   if (hello.size() != sizeof(messages::EnclaveHello)) return refuse(id, "not an enclave's hello");
-  if (sessions_.size() >= kMaxSessions) return refuse(id, "too many sessions");
+  if (!make_room()) return refuse(id, "too many sessions");
   const std::string attempt = hello.substr(kAttemptOffset, sizeof(messages::EnclaveHello::attempt));
-  agent_.request(message, [weak = weak_from_this(), id, attempt](const wire::Envelope& reply) {
-    const auto self = weak.lock();
-    if (!self || !self->connection_) return;
+  ask_agent(id, message, [this, id, attempt](const wire::Envelope& reply) {
     if (reply.has_agent_local_session() && reply.agent_local_session().errc() == 0) {
-      self->sessions_[reply.agent_local_session().session()] = attempt;
+      // The same hello gives the same session.
+      left_->erase(reply.agent_local_session().session());
+      if (sessions_.try_emplace(reply.agent_local_session().session(), attempt).second) attempts_.insert(attempt);
     }
-    self->connection_->reply(id, reply);
+    connection_->reply(id, reply);
   });
+}
+
+bool GuestSession::make_room() {
+  if (sessions_.size() + left_->size() < kMaxSessions) return true;
+  if (left_->empty()) return false;
+  wire::Envelope message;
+  message.mutable_agent_local_close()->set_session(*left_->begin());
+  left_->erase(left_->begin());
+  agent_.notify(std::move(message));
+  return true;
+}
+
+void GuestSession::local_close(wire::Envelope message) {
+  const auto found = sessions_.find(message.agent_local_close().session());
+  if (found == sessions_.end()) return;
+  attempts_.erase(attempts_.find(found->second));
+  sessions_.erase(found);
+  agent_.notify(std::move(message));
 }
 
 // The arbiter is this machine's own agent, or the one that offered the attempt.
@@ -174,7 +204,11 @@ void GuestSession::tell_agent() {
 }
 
 void GuestSession::agent_up(bool same) {
-  if (!same) sessions_.clear();
+  if (!same) {
+    sessions_.clear();
+    attempts_.clear();
+    left_->clear();
+  }
   tell_agent();
 }
 

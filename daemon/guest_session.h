@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "daemon/agent_client.h"
@@ -52,13 +53,22 @@ class GuestSession : public std::enable_shared_from_this<GuestSession>, private 
   // The reply has a guest_report, or a failure.
   void command(const wire::GuestCommand& command, Connection::ReplyHandler on_reply);
   void close(const std::string& why);
+  // The agent's sessions that this guest's earlier ones have left open: the same hellos take them up again. They count,
+  // and the oldest are closed for new ones.
+  void succeed(std::shared_ptr<std::set<std::uint64_t>> left) { left_ = std::move(left); }
+  // An enclave of this guest has shown the agent a report for this attempt, and talks to it.
+  [[nodiscard]] bool owns(const std::string& attempt) const { return attempts_.contains(attempt); }
 
  private:
   GuestSession(AgentClient& agent, const OfferBook& offers, Callbacks callbacks);
   void on_message(wire::Envelope& message);
   void local_hello(std::uint64_t id, const wire::Envelope& message);
   void request_grant(std::uint64_t id, std::uint64_t session);
+  // `on_reply` comes while there is a connection.
+  void ask_agent(std::uint64_t id, wire::Envelope message, Connection::ReplyHandler on_reply);
   void forward(std::uint64_t id, wire::Envelope message);
+  [[nodiscard]] bool make_room();
+  void local_close(wire::Envelope message);
   void refuse(std::uint64_t id, const std::string& what);
   void tell_agent();
   void stop_watching();
@@ -72,7 +82,10 @@ class GuestSession : public std::enable_shared_from_this<GuestSession>, private 
   Callbacks callbacks_;
   std::shared_ptr<Connection> connection_;
   bool watching_ = true;
+  std::size_t asked_ = 0;                          // of the agent, and not answered
   std::map<std::uint64_t, std::string> sessions_;  // with the agent, and their attempts
+  std::multiset<std::string> attempts_;            // those
+  std::shared_ptr<std::set<std::uint64_t>> left_ = std::make_shared<std::set<std::uint64_t>>();
 };
 
 }  // namespace sealift::daemon

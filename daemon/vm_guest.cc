@@ -51,6 +51,13 @@ void tell_times(const Guest& guest) {
       median(&E::committed_ms, &E::rebuilt_ms), median(&E::rebuilt_ms, &E::gate_opened_ms));
 }
 
+bool nobody_waits(const Guest& guest) {
+  using State = GuestEnclave::State;
+  return std::all_of(guest.enclaves.begin(), guest.enclaves.end(), [](const GuestEnclave& each) {
+    return each.state == State::kRunning || each.state == State::kLost;
+  });
+}
+
 std::optional<vm::Problem> problem_of(const GuestResult& result) {
   return result.ok() ? std::nullopt : std::optional(from_wire(result.failure));
 }
@@ -87,6 +94,7 @@ void VmGuest::survey(Surveyed done) {
 
 void VmGuest::prepare(const std::string& peer, Done done) {
   owe_nothing();
+  moving_ = true;
   if (asking_) {
     next_ = [this, peer, done = std::move(done)] { prepare(peer, done); };
     return;
@@ -115,6 +123,7 @@ void VmGuest::checkpoint(bool force, Done done) {
 
 // What has not committed opens its gate again; what has, is rebuilt here.
 void VmGuest::stay(Done done) {
+  moving_ = false;
   bring_back(patience_, [done = std::move(done)](const GuestResult& result) {
     done(reports_of(result.guest), problem_of(result));
   });
@@ -131,14 +140,12 @@ void VmGuest::bring_back(std::chrono::milliseconds patience, daemon::GuestPort::
 
 // A broker that was silent, or is started again, finds enclaves that stand still for a move that is over.
 void VmGuest::settle(const GuestResult& result) {
-  using State = GuestEnclave::State;
-  const auto at_rest = [](const GuestEnclave& each) {
-    return each.state == State::kRunning || each.state == State::kLost;
-  };
-  const auto& all = result.guest.enclaves;
   const bool asked = result.failure.kind() != wire::Failure::UNREACHABLE;
-  if (asked && std::all_of(all.begin(), all.end(), at_rest)) owes_ = false;
-  if (!owes_) return;
+  if (asked && nobody_waits(result.guest)) owes_ = false;
+  if (owes_) ask_later();
+}
+
+void VmGuest::ask_later() {
   owed_timer_.expires_after(kAskAgain);
   owed_timer_.async_wait(alive([this](const std::error_code& error) {
     if (error || !owes_) return;
@@ -150,13 +157,24 @@ void VmGuest::settle(const GuestResult& result) {
   }));
 }
 
+void VmGuest::gone() {
+  owe_nothing();
+  moving_ = false;
+}
+
 void VmGuest::owe_nothing() {
   owes_ = false;
   owed_timer_.cancel();
 }
 
 // The guest's broker finds the new host's end of its channel by itself.
-void VmGuest::arrive(const std::string&, Done done) {
+void VmGuest::arrive(const std::string& peer, Done done) {
+  owe_nothing();
+  moving_ = false;
+  if (asking_) {
+    next_ = [this, peer, done = std::move(done)] { arrive(peer, done); };
+    return;
+  }
   const auto told = [done = std::move(done)](const GuestResult& result) {
     done(reports_of(result.guest), problem_of(result));
   };
@@ -175,7 +193,13 @@ void VmGuest::arrive(const std::string&, Done done) {
 }
 
 void VmGuest::guest_up(const std::string& guest) {
-  if (guest != name_ || !waiting_) return;
+  if (guest != name_) return;
+  if (!waiting_) {
+    const auto known = guests_.guest(name_);
+    if (moving_ || owes_ || !known || nobody_waits(*known)) return;
+    owes_ = true;
+    return ask_later();  // a VM that comes in is about to be told
+  }
   timer_.cancel();
   asio::post(io_, alive([this] {
                if (waiting_) resume(patience_, std::exchange(waiting_, nullptr));

@@ -2,7 +2,8 @@
 // (daemon/guest_port.h).
 //
 // When a move is over, its enclaves run again: a broker that does not answer, or that is not there, is asked again
-// until it has done that, or the VM moves anew.
+// until it has done that, or the VM moves anew. So is one that comes and tells of enclaves which stand still for no
+// move: the broker before it may have said otherwise.
 //
 // Threads: the io_context's. An answer that comes after this is gone is dropped.
 #pragma once
@@ -30,7 +31,7 @@ class VmGuest : public vm::GuestPort, private GuestPort::Watcher {
   void prepare(const std::string& peer, Done done) override;
   void checkpoint(bool force, Done done) override;
   void stay(Done done) override;
-  void gone() override { owe_nothing(); }
+  void gone() override;
   void arrive(const std::string& peer, Done done) override;
 
  private:
@@ -39,6 +40,7 @@ class VmGuest : public vm::GuestPort, private GuestPort::Watcher {
   void bring_back(std::chrono::milliseconds patience, daemon::GuestPort::Done done);
   void resume(std::chrono::milliseconds patience, daemon::GuestPort::Done done);
   void settle(const GuestResult& result);
+  void ask_later();
   void owe_nothing();
   [[nodiscard]] bool connected() const;
   template <typename Handler>
@@ -57,6 +59,7 @@ class VmGuest : public vm::GuestPort, private GuestPort::Watcher {
   asio::steady_timer owed_timer_;
   bool owes_ = false;           // a move has ended, and enclaves still stand still for it
   bool asking_ = false;         // the broker is being asked for that
+  bool moving_ = false;         // its enclaves may stand still
   std::function<void()> next_;  // when it has answered
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -46,7 +46,7 @@ constexpr std::array kExplicit = {
 
     MoveTransition{S::kUndo, E::kUndone, S::kStay, {A::kStay}},
     MoveTransition{S::kUndo, E::kQemuGone, S::kLost, {A::kGone}},
-    MoveTransition{S::kUndo, E::kTimeout, S::kBack, {}},
+    MoveTransition{S::kUndo, E::kTimeout, S::kBack, {A::kStay}},
     MoveTransition{S::kStay, E::kStayed, S::kBack, {}},
     MoveTransition{S::kStay, E::kGuestFailed, S::kBack, {}},
     MoveTransition{S::kStay, E::kTimeout, S::kBack, {}},
