@@ -32,6 +32,16 @@ std::uint64_t rights(std::uint32_t p_flags) {
   return f;
 }
 
+// What of the run lies between two offsets, which are multiples of a page but for the largest.
+void visit_part(const PageRun& run, std::uint64_t from, std::uint64_t to,
+                const std::function<void(const PageRun&)>& visit) {
+  const std::uint64_t begin = std::max(run.offset, from);
+  const std::uint64_t end = std::min(run.offset + run.count * sgx::kPageSize, to);
+  if (begin >= end) return;
+  const auto data = run.data.empty() ? run.data : run.data.subspan(begin - run.offset, end - begin);
+  visit({begin, (end - begin) / sgx::kPageSize, run.secinfo_flags, run.measure, data});
+}
+
 // A page that an image has only a part of.
 struct alignas(sgx::kPageSize) Page {
   std::array<std::uint8_t, sgx::kPageSize> bytes{};
@@ -250,6 +260,9 @@ void Image::check_config() const {
   const bool threads = c.tcs_count >= abi::kFirstEcallTcs && c.tcs_count <= abi::kMaxTcs &&
                        c.ecall_threads <= c.tcs_count - abi::kFirstEcallTcs && c.ssa_frame_pages == 1;
   const std::uint64_t stride = thread_stride(c.stack_size, c.ssa_frame_pages);
+  const bool blocks = (c.thread_block_offset | c.thread_block_stride) % sgx::kPageSize == 0 &&
+                      c.thread_block_offset <= c.image_size &&
+                      c.thread_block_stride <= (c.image_size - c.thread_block_offset) / abi::kMaxTcs;
   const bool aligned =
       (c.heap_offset | c.heap_size | c.threads_offset | c.stack_size | c.slot_bytes) % sgx::kPageSize == 0;
   const bool order = c.image_size == image_size() && c.heap_offset >= c.image_size &&
@@ -258,7 +271,8 @@ void Image::check_config() const {
                      c.slot_bytes >= sgx::kPageSize && c.slot_bytes <= (std::uint64_t{64} << 20);
   const bool fits = (c.elrange_size & (c.elrange_size - 1)) == 0 && c.elrange_size <= (std::uint64_t{1} << 36) &&
                     thread_base(c, c.tcs_count) <= c.elrange_size;
-  if (!threads || !aligned || !order || !fits || c.cpuid_count > kMaxCpuid || c.cpuid_site_count > kMaxCpuidSites) {
+  if (!threads || !blocks || !aligned || !order || !fits || c.cpuid_count > kMaxCpuid ||
+      c.cpuid_site_count > kMaxCpuidSites) {
     corrupt("inconsistent configuration");
   }
 }
@@ -314,7 +328,13 @@ void Image::visit_threads(const std::function<void(const PageRun&)>& visit) cons
 
 void Image::for_each_run(const std::function<void(const PageRun&)>& visit) const {
   const EnclaveConfig& c = config();
-  visit_segments(visit);
+  // Blocks of threads that this enclave cannot have would be a good part of what is measured.
+  const std::uint64_t unused = c.thread_block_offset + c.tcs_count * c.thread_block_stride;
+  const std::uint64_t end = c.thread_block_offset + abi::kMaxTcs * c.thread_block_stride;
+  visit_segments([&](const PageRun& run) {
+    visit_part(run, 0, unused, visit);
+    visit_part(run, end, ~std::uint64_t{0}, visit);
+  });
   const std::uint64_t rw = kReg | sgx::secinfo::kR | sgx::secinfo::kW;
   // Heap contents are not measured: the enclave zeroes every page before it hands it out.
   if (c.heap_size != 0) visit({c.heap_offset, c.heap_size / sgx::kPageSize, rw, false, {}});

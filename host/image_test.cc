@@ -10,6 +10,7 @@
 #include <random>
 
 #include "host/sign.h"
+#include "migration/abi.h"
 
 namespace sealift::host {
 namespace {
@@ -50,6 +51,22 @@ TEST(Image, TheSignedImageIsAcceptedAndItsMeasurementIsTheSignedOne) {
   Image image(hello_bytes(), "hello");
   image.check_config();
   EXPECT_EQ(measure(image), image.sigstruct().enclavehash);
+}
+
+TEST(Image, ThreadsThatItCannotHaveGetNoPages) {
+  const Image image(hello_bytes(), "hello");
+  const EnclaveConfig& c = image.config();
+  const std::uint64_t unused = c.thread_block_offset + c.tcs_count * c.thread_block_stride;
+  const std::uint64_t end = c.thread_block_offset + abi::kMaxTcs * c.thread_block_stride;
+  bool last_used = false, next = false;
+  image.for_each_run([&](const PageRun& run) {
+    const std::uint64_t run_end = run.offset + run.count * sgx::kPageSize;
+    EXPECT_TRUE(run_end <= unused || run.offset >= end) << std::hex << run.offset;
+    last_used = last_used || run_end == unused;
+    next = next || run.offset == end;
+    EXPECT_TRUE(run.data.empty() || run.data.size() == run.count * sgx::kPageSize);
+  });
+  EXPECT_TRUE(last_used && next);
 }
 
 TEST(Image, AFileThatIsReplacedStaysWhatItWasForThoseWhoHaveIt) {
@@ -148,6 +165,9 @@ TEST(Image, InconsistentConfigurationsAreRefused) {
   EXPECT_TRUE(changed([](EnclaveConfig& c) { c.heap_size = ~std::uint64_t{0} & ~std::uint64_t{4095}; }));
   EXPECT_TRUE(changed([](EnclaveConfig& c) { c.thread_stride += 4096; }));
   EXPECT_TRUE(changed([](EnclaveConfig& c) { c.slot_bytes = 1; }));
+  EXPECT_TRUE(changed([](EnclaveConfig& c) { c.thread_block_offset += 1; }));
+  EXPECT_TRUE(changed([](EnclaveConfig& c) { c.thread_block_offset = c.image_size; }));
+  EXPECT_TRUE(changed([](EnclaveConfig& c) { c.thread_block_stride = ~std::uint64_t{0} << 12; }));
   EXPECT_TRUE(changed([](EnclaveConfig& c) { c.cpuid_count = 1000; }));
   EXPECT_TRUE(changed([](EnclaveConfig& c) { c.version = 99; }));
   EXPECT_FALSE(changed([](EnclaveConfig&) {}));

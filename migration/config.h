@@ -69,7 +69,7 @@ struct EnclaveConfig {
   std::uint64_t main_stack_limit;  // what RLIMIT_STACK answers
   std::uint64_t xfrm;
   std::uint64_t entry_offset;         // OENTRY of every TCS
-  std::uint64_t thread_block_offset;  // OGSBASE of TCS 0
+  std::uint64_t thread_block_offset;  // OGSBASE of TCS 0; there is room for abi::kMaxTcs, pages only for tcs_count
   std::uint64_t thread_block_stride;
   MigrationPolicy policy;
   std::uint8_t owner_key[32];  // X25519, for suspend to storage; zero: none

@@ -64,8 +64,14 @@ class HostileKeys : public OneEnclave {
   // Copies of K in everything that core may write: key schedules, scratch, stacks. (An AES-256 schedule begins with
   // the key.)
   static std::size_t copies_of(Peer& peer, const messages::Prepare& prepare) {
+    // All of it that there is: blocks of threads which the enclave cannot have are not.
+    const EnclaveConfig c = peer.config();
     const std::uint64_t begin = peer.symbol("sealift_core_begin");
-    const Bytes core = peer.peek(begin, peer.symbol("sealift_core_end") - begin);
+    const std::uint64_t absent = c.thread_block_offset + c.tcs_count * c.thread_block_stride;
+    const std::uint64_t behind = c.thread_block_offset + abi::kMaxTcs * c.thread_block_stride;
+    Bytes core = peer.peek(begin, absent - begin);
+    const Bytes rest = peer.peek(behind, peer.symbol("sealift_core_end") - behind);
+    core.insert(core.end(), rest.begin(), rest.end());
     std::size_t n = 0;
     for (auto at = core.begin();
          (at = std::search(at, core.end(), std::begin(prepare.key), std::end(prepare.key))) != core.end(); ++at) {

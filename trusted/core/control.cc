@@ -30,7 +30,7 @@ alignas(64) SEALIFT_CORE_DATA std::uint8_t scratch_record[record::kMaxBody];
 alignas(64) SEALIFT_CORE_DATA std::uint8_t instance_storage[sizeof(Instance)];
 
 void init_blocks() noexcept {
-  for (std::uint32_t i = 0; i < abi::kMaxTcs; ++i) sealift_thread_blocks[i].index = i;
+  for (std::uint32_t i = 0; i < config().tcs_count; ++i) sealift_thread_blocks[i].index = i;
 }
 
 // The frame from which main enters `_start`.
@@ -124,7 +124,7 @@ Errc status(ControlIo& io) noexcept {
   s.enosys = me.enosys.load(std::memory_order_relaxed);
   s.last_enosys = me.last_enosys.load(std::memory_order_relaxed);
   s.restored = me.restored ? 1 : 0;
-  for (std::uint32_t i = 0; i < abi::kMaxTcs; ++i) {
+  for (std::uint32_t i = 0; i < config().tcs_count; ++i) {
     s.states[i] = static_cast<std::uint8_t>(state_of(sealift_thread_blocks[i]));
   }
   return Errc::kOk;

@@ -74,6 +74,7 @@ static_assert(offsetof(sgx::GprSgx, rip) == GPR_RIP && offsetof(sgx::GprSgx, r15
 using SyscallRegs = sgx::GprSgx;
 
 extern "C" {
+// Those from config().tcs_count on have no pages: nothing may touch them.
 extern ThreadBlock sealift_thread_blocks[abi::kMaxTcs];
 }
 
