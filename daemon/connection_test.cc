@@ -104,6 +104,25 @@ TEST_F(ConnectionTest, GarbageTakesItDown) {
   EXPECT_EQ(down_, "frame too large");
 }
 
+// All of it comes with one read; what else this thread has to do is done in between.
+TEST_F(ConnectionTest, AFloodLetsOthersHaveTheirTurn) {
+  const auto connection = start();
+  say_hello();
+  run_until([this] { return !up_.empty(); });
+  constexpr std::size_t kFlood = 1'000;
+  wire::Envelope message;
+  message.mutable_ps_request();
+  std::string flood;
+  for (std::size_t i = 0; i < kFlood; ++i) flood += encode(message).value();
+  say(flood);
+  run_until([this] { return !messages_.empty(); });
+  std::size_t served = 0;
+  asio::post(io_, [&] { served = messages_.size(); });
+  run_until([this] { return messages_.size() == kFlood; });
+  EXPECT_GT(served, 0u);
+  EXPECT_LT(served, kFlood / 2);
+}
+
 TEST_F(ConnectionTest, AReplyToNothingTakesItDown) {
   const auto connection = start();
   say_hello();
