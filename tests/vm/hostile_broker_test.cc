@@ -1,5 +1,6 @@
 // A guest's broker that lies, on a real VM: whatever it says, the daemon and its other guests are not harmed, no
 // enclave runs twice, the VM is on one side, and when the liar is gone all enclaves run.
+#include <csignal>
 #include <random>
 
 #include "daemon/failure.h"
@@ -208,7 +209,7 @@ TEST_F(HostileBroker, SaysEverythingTwiceAndChanged) {
   expect_moves_on();
 }
 
-// Nothing is waited for, so that all of it is under way at once.
+// All of it is under way at once, as the agent sleeps.
 TEST_F(HostileBroker, AsksTheAgentFasterThanItAnswers) {
   wait_there();
   const auto call = stand_in_precopy();
@@ -221,10 +222,14 @@ TEST_F(HostileBroker, AsksTheAgentFasterThanItAnswers) {
   large.mutable_agent_local_message()->set_session(session);
   large.mutable_agent_local_message()->set_sealed(std::string(4 << 20, 'x'));
   constexpr std::size_t kLarge = 50, kSmall = 50'000;
+  const EnclaveHost& host = here();
+  host.agent->signal(SIGSTOP);
   for (std::size_t i = 0; i < kLarge; ++i) liar().ask(large);
   wire::Envelope small;
   small.mutable_agent_local_poll()->set_session(session);
   for (std::size_t i = 0; i < kSmall; ++i) liar().ask(small);
+  wait_answers((kLarge + kSmall) / 2);  // refused, as too much is under way
+  host.agent->signal(SIGCONT);
   wait_answers(kLarge + kSmall);
   expect_host_unharmed();
   EXPECT_EQ(cancel(here()).phase(), wire::VM_BACK);
