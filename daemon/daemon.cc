@@ -63,6 +63,7 @@ void Daemon::start() {
   accept_local();
   if (peer_acceptor_) accept_peer();
   recover();
+  guests_.recover();
   for (const std::string& channel : options_.guest_listen) guests_.listen(channel);
   for (const auto& [name, channel] : options_.guest_channels) guests_.attach(name, channel);
   vms_.start();

@@ -82,6 +82,7 @@ class Daemon : private PeerSession::Host, private OutgoingMigration::Host {
   bool runs_here(const wire::Attach& attach) override;
   bool settling() const override { return settling_; }
   void vm_message(const std::shared_ptr<PeerSession>& from, const wire::Envelope& message) override;
+  wire::GuestTold guest_ask(const wire::GuestAsk& ask) override { return guests_.running(ask); }
   void session_ended(PeerSession* session) override;
   // OutgoingMigration::Host
   std::shared_ptr<IncomingMigration> new_local(const wire::Incoming& incoming) override;

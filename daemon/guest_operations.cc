@@ -1,6 +1,7 @@
 // GuestPort's operations: each is a command to the guest's broker, and what this host adds to it.
 #include <spdlog/spdlog.h>
 
+#include <map>
 #include <utility>
 
 #include "daemon/endpoint.h"
@@ -64,7 +65,9 @@ void GuestPort::Impl::finish(const std::string& name, std::uint64_t operation, w
   guest->deadline.cancel();
   guest->known.operation.clear();
   guest->on_event = nullptr;
-  if (guest->move && guest->move->over()) guest->move.reset();
+  // Before anybody hands the guest over.
+  if (guest->move) guest->move->flush();
+  sweep_moves();
   GuestResult result{std::move(failure), guest->known};
   if (!result.ok()) spdlog::info("guest {}: {}", name, to_line(result.failure));
   asio::post(parts.io, [done = std::exchange(guest->done, nullptr), result = std::move(result)] {
@@ -111,16 +114,14 @@ void GuestPort::Impl::prepare(const std::string& name, const std::string& target
       });
     });
   };
-  if (guest->move && !guest->move->over()) moves.push_back(std::move(guest->move));
-  guest->move.reset();
-  std::erase_if(moves, [](const auto& move) { return move->over(); });
+  keep_move(*guest);
   if (target.empty()) return ask();
   const auto where = parse_host_port(target);
   if (!where || where->host.empty()) {
     return finish(name, operation,
                   make_failure(wire::Failure::BAD_REQUEST, "not a host", target, "give HOST or HOST:PORT"));
   }
-  guest->move = std::make_unique<GuestMove>(parts.io, parts.options, parts.agent, parts.peer_for(*where), name);
+  guest->move = new_move(*where, GuestJournal(parts.options.state_dir, name, where->str()));
   guest->move->connect([this, name, operation, ask](const wire::Failure& failure) {
     const GuestState* now = find(name);
     if (now == nullptr || now->operation != operation) return;
@@ -133,19 +134,74 @@ void GuestPort::Impl::undo(const std::string& name, std::uint64_t operation, con
   GuestState* guest = find(name);
   if (guest == nullptr || guest->operation != operation) return;
   command(name, operation, command_of(Op::ABORT), [this, name, operation, why](const wire::Failure&) {
-    if (GuestState* now = find(name)) now->move.reset();
+    if (GuestState* now = find(name)) end_move(*now);
     finish(name, operation, why);
   });
+}
+
+std::unique_ptr<GuestMove> GuestPort::Impl::new_move(const HostPort& where, GuestJournal journal) {
+  return std::make_unique<GuestMove>(parts.io, parts.options, parts.agent, parts.peer_for(where), std::move(journal));
+}
+
+void GuestPort::Impl::end_move(GuestState& guest) {
+  if (guest.move) guest.move->discard();
+  guest.move.reset();
+}
+
+// Another begins, or the guest goes.
+void GuestPort::Impl::keep_move(GuestState& guest) {
+  if (guest.move) moves.push_back(std::move(guest.move));
+  sweep_moves();
+  if (moves.size() <= GuestJournal::kMaxMoves) return;
+  spdlog::warn("guest {}: too many moves wait for grants: the oldest, to {}, is given up", moves.front()->guest(),
+               moves.front()->target());
+  moves.front()->discard();
+  moves.erase(moves.begin());
+}
+
+void GuestPort::Impl::sweep_moves() {
+  std::erase_if(moves, [](const auto& move) { return move->over(); });
+  for (const auto& [name, guest] : guests) {
+    const bool idle = guest->known.operation.empty() && guest->move;
+    if (idle && guest->move->begun() && guest->move->over()) guest->move.reset();
+  }
+}
+
+void GuestPort::recover() {
+  for (GuestJournal& journal : GuestJournal::read_all(impl_->parts.options.state_dir)) {
+    const auto where = parse_host_port(journal.contents().target());
+    impl_->moves.push_back(impl_->new_move(*where, std::move(journal)));
+    impl_->moves.back()->recover();
+  }
+}
+
+// By the guest's own word, as no other's counts.
+wire::GuestTold GuestPort::running(const wire::GuestAsk& ask) const {
+  using State = GuestEnclave::State;
+  wire::GuestTold out;
+  const GuestState* guest = impl_->find(ask.guest());
+  if (guest == nullptr) return out;
+  std::map<std::string, const GuestEnclave*> known;
+  for (const GuestEnclave& each : guest->known.enclaves) known[each.lineage] = &each;
+  for (const wire::Attach& asked : ask.attempts()) {
+    const auto found = known.find(asked.lineage());
+    if (found == known.end()) continue;
+    const GuestEnclave& enclave = *found->second;
+    const bool runs = enclave.state == State::kRunning || enclave.state == State::kPrepared;
+    if ((runs && enclave.epoch > asked.epoch()) || enclave.state == State::kLost) out.add_attempts(asked.attempt());
+  }
+  return out;
 }
 
 // An attempt that was made since, by an enclave that was opened since, or made anew.
 void GuestPort::Impl::offer_new(GuestState& guest) const {
   if (!guest.move || !guest.session) return;
   for (const GuestEnclave& enclave : guest.known.enclaves) {
-    if (enclave.attempt.empty() || enclave.state == GuestEnclave::State::kRunning) continue;
+    using State = GuestEnclave::State;
+    if (enclave.attempt.empty() || enclave.state == State::kRunning || enclave.state == State::kLost) continue;
     // Of another guest's, a liar would have the key sent to its own target.
     if (!guest.move->knows(enclave.attempt) && !guest.session->owns(enclave.attempt)) continue;
-    guest.move->offer(enclave.attempt, enclave.name);
+    guest.move->offer(enclave);
   }
 }
 
@@ -215,7 +271,7 @@ void GuestPort::abort(const std::string& guest, Done done) {
   impl_->command(guest, state->operation, command_of(Op::ABORT),
                  [impl = impl_.get(), guest, operation = state->operation](const wire::Failure& failure) {
                    GuestState* now = impl->find(guest);
-                   if (failure.kind() == wire::Failure::KIND_UNSPECIFIED && now != nullptr) now->move.reset();
+                   if (failure.kind() == wire::Failure::KIND_UNSPECIFIED && now != nullptr) impl->end_move(*now);
                    impl->finish(guest, operation, failure);
                  });
 }

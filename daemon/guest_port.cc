@@ -130,7 +130,7 @@ void GuestPort::detach(const std::string& name) {
   const auto found = impl_->guests.find(name);
   if (found == impl_->guests.end()) return;
   impl_->drop(*found->second, "detached");
-  if (found->second->move && !found->second->move->over()) impl_->moves.push_back(std::move(found->second->move));
+  impl_->keep_move(*found->second);
   impl_->guests.erase(found);
 }
 
@@ -266,7 +266,12 @@ void GuestPort::Impl::report(const std::string& name, const wire::GuestReport& n
       return guest->session->close("more enclaves than a guest may have");
     }
   }
+  if (guest->move) guest->move->saw(known.enclaves);
+  for (const auto& move : moves) {
+    if (move->guest() == name) move->saw(known.enclaves);
+  }
   offer_new(*guest);
+  sweep_moves();
   if (const auto on_event = guest->on_event) {
     for (const GuestEnclave& enclave : changed) on_event(enclave);
   }

@@ -126,6 +126,9 @@ class GuestPort {
   GuestPort(const GuestPort&) = delete;
   GuestPort& operator=(const GuestPort&) = delete;
 
+  // Goes on with the moves that an earlier life of this daemon had begun (daemon/guest_journal.h): the keys of their
+  // attempts are offered again. Does nothing else with guests; who wants them to run here asks for that.
+  void recover();
   // Guests come to `channel` ("unix:PATH", a path, or "HOST:PORT") and say their names themselves. A name that is
   // connected already is refused. Throws std::system_error or std::invalid_argument.
   void listen(const std::string& channel);
@@ -142,11 +145,15 @@ class GuestPort {
   [[nodiscard]] std::optional<Guest> guest(const std::string& name) const;
   void refresh(const std::string& name, std::function<void()> done);
 
+  // For the host that they left: which of these run in this host's guests, an epoch or more later, or
+  // never will again.
+  [[nodiscard]] wire::GuestTold running(const wire::GuestAsk& ask) const;
+
   // Brings the link to `target` (HOST:PORT of its sealiftd) up, lets every running enclave and this machine's agent
   // attest to each other, and gives each attempt's key to the target's agent, which is judged by each enclave's policy.
   // Everything runs on. What fails is reported per enclave, and all is undone: nothing stays prepared. An empty
   // `target` prepares for a resume on this host alone. Afterwards the link is kept up, and keys are offered again if it
-  // breaks, until each enclave runs or `abort`.
+  // breaks or this daemon is restarted, until each enclave runs or `abort`.
   void prepare(const std::string& guest, const std::string& target, Done done);
   // Needs `prepare`; enclaves that were opened since are prepared on the way. All are brought to rest and sealed into
   // guest memory, several at a time by the guest's CPUs; when all are, they commit.

@@ -64,6 +64,10 @@ struct GuestPort::Impl : public std::enable_shared_from_this<GuestPort::Impl> {
   void confirm_tickets(const std::string& name, std::uint64_t operation, bool force);
   void undo(const std::string& name, std::uint64_t operation, const wire::Failure& why);
   void offer_new(GuestState& guest) const;
+  std::unique_ptr<GuestMove> new_move(const HostPort& where, GuestJournal journal);
+  void end_move(GuestState& guest);  // its attempts were taken back
+  void keep_move(GuestState& guest);
+  void sweep_moves();
 
   struct Listener {
     std::unique_ptr<asio::local::stream_protocol::acceptor> local;
@@ -75,7 +79,7 @@ struct GuestPort::Impl : public std::enable_shared_from_this<GuestPort::Impl> {
   OfferBook offers;
   std::vector<Listener> listeners;
   std::map<std::string, std::unique_ptr<GuestState>> guests;
-  std::vector<std::unique_ptr<GuestMove>> moves;  // of guests that have left, until all is granted
+  std::vector<std::unique_ptr<GuestMove>> moves;  // earlier ones, until each enclave runs
   std::set<std::shared_ptr<GuestChannel>> nameless;
   std::set<Watcher*> watchers;
   bool stopping = false;

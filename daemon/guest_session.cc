@@ -176,23 +176,39 @@ void GuestSession::local_close(wire::Envelope message) {
   agent_.notify(std::move(message));
 }
 
-// The arbiter is this machine's own agent, or the one that offered the attempt.
+// The arbiter is this machine's own agent, or the one that offered the attempt. What it has granted may be here
+// already, and the link gone.
 void GuestSession::request_grant(std::uint64_t id, std::uint64_t session) {
-  const std::string attempt = sessions_.at(session);
-  wire::Envelope ask;
-  ask.mutable_agent_attempt_request()->set_attempt(attempt);
-  agent_.request(std::move(ask), [weak = weak_from_this(), id, session, attempt](const wire::Envelope& reply) {
+  wire::Envelope poll;
+  poll.mutable_agent_local_poll()->set_session(session);
+  agent_.request(std::move(poll), [weak = weak_from_this(), id, session](const wire::Envelope& reply) {
     const auto self = weak.lock();
     if (!self || !self->connection_) return;
-    const auto link = self->offers_.link_of(attempt);
-    if (!reply.agent_attempt().as_source() && !link) {
-      return self->refuse(id, "no other host has offered this attempt (yet)");
-    }
-    wire::Envelope message;
-    message.mutable_agent_request_grant()->set_session(session);
-    message.mutable_agent_request_grant()->set_link(reply.agent_attempt().as_source() ? 0 : *link);
-    self->forward(id, std::move(message));
+    if (reply.agent_result().sealed().empty()) return self->ask_arbiter(id, session);
+    wire::Envelope granted;
+    granted.mutable_agent_result();
+    self->connection_->reply(id, granted);
   });
+}
+
+void GuestSession::ask_arbiter(std::uint64_t id, std::uint64_t session) {
+  const auto known = sessions_.find(session);
+  if (known == sessions_.end()) return refuse(id, "no such session");
+  wire::Envelope ask;
+  ask.mutable_agent_attempt_request()->set_attempt(known->second);
+  agent_.request(std::move(ask),
+                 [weak = weak_from_this(), id, session, attempt = known->second](const wire::Envelope& reply) {
+                   const auto self = weak.lock();
+                   if (!self || !self->connection_) return;
+                   const auto link = self->offers_.link_of(attempt);
+                   if (!reply.agent_attempt().as_source() && !link) {
+                     return self->refuse(id, "no other host has offered this attempt (yet)");
+                   }
+                   wire::Envelope message;
+                   message.mutable_agent_request_grant()->set_session(session);
+                   message.mutable_agent_request_grant()->set_link(reply.agent_attempt().as_source() ? 0 : *link);
+                   self->forward(id, std::move(message));
+                 });
 }
 
 void GuestSession::tell_agent() {

@@ -66,6 +66,7 @@ class GuestSession : public std::enable_shared_from_this<GuestSession>, private 
   void request_grant(std::uint64_t id, std::uint64_t session);
   // `on_reply` comes while there is a connection.
   void ask_agent(std::uint64_t id, wire::Envelope message, Connection::ReplyHandler on_reply);
+  void ask_arbiter(std::uint64_t id, std::uint64_t session);
   void forward(std::uint64_t id, wire::Envelope message);
   [[nodiscard]] bool make_room();
   void local_close(wire::Envelope message);

@@ -1,6 +1,7 @@
 #include "daemon/journal.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -64,6 +65,8 @@ std::vector<wire::Journal> read_journals(const std::filesystem::path& state_dir)
     wire::Journal journal;
     if (journal.ParseFromString(bytes.str()) && journal.incoming().attempt().size() == 16) {
       out.push_back(std::move(journal));
+    } else {
+      spdlog::error("{} is not a journal of a migration: left alone", entry.path().string());
     }
   }
   return out;

@@ -131,6 +131,12 @@ void Peer::on_message(wire::Envelope& message) {
     }
     return;
   }
+  if (message.has_guest_told()) {
+    for (const auto& [user, known] : std::map(users_)) {
+      if (users_.contains(user)) user->peer_guest_told(message.guest_told());
+    }
+    return;
+  }
   const bool is_event = message.has_target_event();
   if (!is_event && !message.has_peer_records_taken()) return;
   const std::string& attempt = is_event ? message.target_event().attempt() : message.peer_records_taken().attempt();
@@ -244,6 +250,11 @@ void PeerSession::on_message(wire::Envelope& message) {
     case wire::Envelope::kAttach:
       unanswered_.push_back(message.attach());
       return answer_attaches();
+    case wire::Envelope::kGuestAsk: {
+      wire::Envelope told;
+      *told.mutable_guest_told() = host_.guest_ask(message.guest_ask());
+      return notify(std::move(told));
+    }
     case wire::Envelope::kVmIncoming:
     case wire::Envelope::kVmOrder:
       return host_.vm_message(shared_from_this(), message);

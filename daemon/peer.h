@@ -28,7 +28,8 @@ class PeerUser {
   virtual void peer_gone(const wire::Failure& why) = 0;
   virtual void peer_event(const wire::TargetEvent& event) = 0;
   virtual void peer_taken(std::uint64_t count) = 0;
-  virtual void peer_vm_event(const wire::VmEvent&) {}  // of a VM's move, whose number is the attempt here
+  virtual void peer_vm_event(const wire::VmEvent&) {}      // of a VM's move, whose number is the attempt here
+  virtual void peer_guest_told(const wire::GuestTold&) {}  // of anybody's attempts
 };
 
 class Peer : private AgentClient::Watcher {
@@ -85,6 +86,8 @@ class PeerSession : public IncomingMigration::Owner, public std::enable_shared_f
     // Started so recently that processes of its earlier life may not have come back yet.
     [[nodiscard]] virtual bool settling() const = 0;
     virtual void vm_message(const std::shared_ptr<PeerSession>& from, const wire::Envelope& message) = 0;
+    // Those that run in this host's guests.
+    [[nodiscard]] virtual wire::GuestTold guest_ask(const wire::GuestAsk& ask) = 0;
     virtual void session_ended(PeerSession* session) = 0;
   };
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 #include <sstream>
+#include <system_error>
 
 #include "daemon/journal.h"
 
@@ -28,8 +29,14 @@ VmBook::VmBook(std::filesystem::path state_dir) : path_(std::move(state_dir) / "
   std::ostringstream bytes;
   bytes << file.rdbuf();
   if (book_.ParseFromString(bytes.str())) return;
-  spdlog::error("{} cannot be read: no VM is known; add them again", path_.string());
   book_.Clear();
+  book_.set_incomplete(true);
+  const std::filesystem::path aside = path_.string() + ".unreadable";
+  std::error_code error;
+  std::filesystem::rename(path_, aside, error);
+  spdlog::error("{} cannot be read ({}): no VM is known; add them again", path_.string(),
+                error ? error.message() : "put aside as " + aside.filename().string());
+  save();
 }
 
 void VmBook::save() const {

@@ -1,4 +1,5 @@
-// VmBook: what sealiftd remembers of its VMs over a restart, in one file of the state folder.
+// VmBook: what sealiftd remembers of its VMs over a restart, in one file of the state folder. One that cannot be read
+// is put aside and reported in one line.
 #pragma once
 
 #include <filesystem>
@@ -10,6 +11,7 @@ namespace sealift::daemon {
 
 class VmBook {
  public:
+  // Throws as `save`, if a book that cannot be read cannot be replaced.
   explicit VmBook(std::filesystem::path state_dir);
 
   // Throws std::system_error naming the file; what was there before is then still there.

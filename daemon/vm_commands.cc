@@ -84,6 +84,7 @@ void VmService::cli_add(const std::shared_ptr<Connection>& from, std::uint64_t i
       guests_.erase(request.name());
       book_.add(request);
       (void)guest(request);
+      answer_attaches();
     } catch (const std::exception& error) {
       return from->reply(id, make_failure(wire::Failure::FAILED, "cannot add this VM", error.what(), ""));
     }

@@ -15,6 +15,10 @@ namespace sealift::daemon {
 namespace {
 
 constexpr std::chrono::seconds kAskAgain{2};
+// Another move must wait for the answer; but many enclaves are not rebuilt in two seconds.
+constexpr std::chrono::seconds kLongestAsk{16};
+// A restarted daemon's guest finds its channel within this, if it lives.
+constexpr std::chrono::seconds kFirstContact{5};
 
 vm::EnclaveReports reports_of(const Guest& guest) {
   vm::EnclaveReports out;
@@ -66,7 +70,13 @@ std::optional<vm::Problem> problem_of(const GuestResult& result) {
 
 VmGuest::VmGuest(asio::io_context& io, daemon::GuestPort& guests, std::string name, const std::string& channel,
                  std::chrono::milliseconds patience)
-    : io_(io), guests_(guests), name_(std::move(name)), patience_(patience), timer_(io), owed_timer_(io) {
+    : io_(io),
+      guests_(guests),
+      name_(std::move(name)),
+      patience_(patience),
+      timer_(io),
+      owed_timer_(io),
+      ask_patience_(kAskAgain) {
   guests_.watch(this);
   guests_.attach(name_, channel);
 }
@@ -124,9 +134,10 @@ void VmGuest::checkpoint(bool force, Done done) {
 // What has not committed opens its gate again; what has, is rebuilt here.
 void VmGuest::stay(Done done) {
   moving_ = false;
-  bring_back(patience_, [done = std::move(done)](const GuestResult& result) {
+  const auto told = [done = std::move(done)](const GuestResult& result) {
     done(reports_of(result.guest), problem_of(result));
-  });
+  };
+  seen_ || connected() ? bring_back(patience_, told) : await(kFirstContact, told);
 }
 
 void VmGuest::bring_back(std::chrono::milliseconds patience, daemon::GuestPort::Done done) {
@@ -141,7 +152,7 @@ void VmGuest::bring_back(std::chrono::milliseconds patience, daemon::GuestPort::
 // A broker that was silent, or is started again, finds enclaves that stand still for a move that is over.
 void VmGuest::settle(const GuestResult& result) {
   const bool asked = result.failure.kind() != wire::Failure::UNREACHABLE;
-  if (asked && nobody_waits(result.guest)) owes_ = false;
+  if (asked && nobody_waits(result.guest)) owe_nothing();
   if (owes_) ask_later();
 }
 
@@ -150,10 +161,11 @@ void VmGuest::ask_later() {
   owed_timer_.async_wait(alive([this](const std::error_code& error) {
     if (error || !owes_) return;
     asking_ = true;
-    bring_back(kAskAgain, [this](const GuestResult&) {
-      asking_ = false;
-      if (const auto next = std::exchange(next_, nullptr)) next();
-    });
+    bring_back(std::exchange(ask_patience_, std::min<std::chrono::milliseconds>(2 * ask_patience_, kLongestAsk)),
+               [this](const GuestResult&) {
+                 asking_ = false;
+                 if (const auto next = std::exchange(next_, nullptr)) next();
+               });
   }));
 }
 
@@ -164,6 +176,7 @@ void VmGuest::gone() {
 
 void VmGuest::owe_nothing() {
   owes_ = false;
+  ask_patience_ = kAskAgain;
   owed_timer_.cancel();
 }
 
@@ -178,9 +191,12 @@ void VmGuest::arrive(const std::string& peer, Done done) {
   const auto told = [done = std::move(done)](const GuestResult& result) {
     done(reports_of(result.guest), problem_of(result));
   };
-  if (connected()) return resume(patience_, told);
-  waiting_ = told;
-  timer_.expires_after(patience_);
+  connected() ? resume(patience_, told) : await(patience_, told);
+}
+
+void VmGuest::await(std::chrono::milliseconds patience, daemon::GuestPort::Done told) {
+  waiting_ = std::move(told);
+  timer_.expires_after(patience);
   timer_.async_wait(alive([this](const std::error_code& error) {
     if (error || !waiting_) return;
     owes_ = true;
@@ -194,6 +210,7 @@ void VmGuest::arrive(const std::string& peer, Done done) {
 
 void VmGuest::guest_up(const std::string& guest) {
   if (guest != name_) return;
+  seen_ = true;
   if (!waiting_) {
     const auto known = guests_.guest(name_);
     if (moving_ || owes_ || !known || nobody_waits(*known)) return;

@@ -38,6 +38,8 @@ class VmGuest : public vm::GuestPort, private GuestPort::Watcher {
   void guest_up(const std::string& guest) override;
   void guest_down(const std::string&) override {}
   void bring_back(std::chrono::milliseconds patience, daemon::GuestPort::Done done);
+  // For the guest to come up; then its enclaves are resumed.
+  void await(std::chrono::milliseconds patience, daemon::GuestPort::Done told);
   void resume(std::chrono::milliseconds patience, daemon::GuestPort::Done done);
   void settle(const GuestResult& result);
   void ask_later();
@@ -56,7 +58,9 @@ class VmGuest : public vm::GuestPort, private GuestPort::Watcher {
   const std::chrono::milliseconds patience_;
   asio::steady_timer timer_;
   daemon::GuestPort::Done waiting_;  // for the guest to come up
+  bool seen_ = false;                // it has been up, in this life of the daemon
   asio::steady_timer owed_timer_;
+  std::chrono::milliseconds ask_patience_;
   bool owes_ = false;           // a move has ended, and enclaves still stand still for it
   bool asking_ = false;         // the broker is being asked for that
   bool moving_ = false;         // its enclaves may stand still

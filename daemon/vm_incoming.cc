@@ -1,6 +1,7 @@
 // VmService's part as a target: VMs that other hosts' daemons send here.
 #include <spdlog/spdlog.h>
 
+#include <asio/post.hpp>
 #include <utility>
 
 #include "daemon/failure.h"
@@ -14,6 +15,7 @@ namespace {
 constexpr std::size_t kMoveBytes = 16;
 constexpr std::size_t kMaxFeatures = 256;  // QEMU knows some 40 registers
 constexpr int kMaxSections = 64;
+constexpr std::size_t kMaxUnanswered = 64;
 
 // What another host's daemon sends is bounded before it is kept.
 bool well_formed(const wire::VmIncoming& request) {
@@ -71,7 +73,9 @@ void VmService::make_arrival(const std::string& move, const std::shared_ptr<Peer
 void VmService::arrival_changed(const std::string& move) {
   const auto found = incoming_.find(move);
   if (found == incoming_.end()) return;
-  if (const auto source = found->second.source.lock()) tell(source, move, *found->second.arrival);
+  const vm::Arrival& arrival = *found->second.arrival;
+  if (const auto source = found->second.source.lock()) tell(source, move, arrival);
+  if (arrival.finished()) asio::post(parts_.io, [this] { answer_attaches(); });
 }
 
 void VmService::tell(const std::shared_ptr<PeerSession>& source, const std::string& move, const vm::Arrival& arrival) {
@@ -137,11 +141,20 @@ void VmService::order(const std::shared_ptr<PeerSession>& from, const wire::VmOr
   }
 }
 
-// Of an earlier life of this daemon: QEMU and the book know.
+// Of an earlier life of this daemon: QEMU and the book know. "Nothing" lets the source run the VM, so it is not said by
+// a host that cannot know, or that looks at this VM for another move just now.
 void VmService::attach_unknown(const std::shared_ptr<PeerSession>& from, const wire::VmOrder& order) {
   const wire::VmBook::Arrived* arrived = book_.find_arrived(order.move());
   const wire::VmAdd* vm = book_.find(order.name());
-  if (vm == nullptr || busy(order.name())) {
+  const bool may_have_arrived = arrived != nullptr || book_.contents().incomplete();
+  if (busy(order.name()) || (vm == nullptr && may_have_arrived)) {
+    if (unanswered_.size() >= kMaxUnanswered) unanswered_.erase(unanswered_.begin());
+    unanswered_.emplace_back(from, order);
+    spdlog::warn("vm {}: {} asks what became of its move: {}", order.name(), from->owner_name(),
+                 vm == nullptr ? "`sealift vm add` it" : "it moves again");
+    return;
+  }
+  if (vm == nullptr) {
     return refuse(from, order.move(),
                   make_failure(wire::Failure::FAILED, "the target knows nothing of this move", order.name(), ""));
   }
@@ -150,7 +163,14 @@ void VmService::attach_unknown(const std::shared_ptr<PeerSession>& from, const w
   plan.peer = from->owner_name();
   if (arrived != nullptr) plan.options = from_wire(arrived->options());
   make_arrival(order.move(), from, *vm, std::move(plan));
-  incoming_.at(order.move()).arrival->resume(arrived != nullptr);
+  incoming_.at(order.move()).arrival->resume(may_have_arrived);
+}
+
+void VmService::answer_attaches() {
+  if (stopping_) return;
+  for (const auto& [session, order] : std::exchange(unanswered_, {})) {
+    if (const auto from = session.lock()) this->order(from, order);
+  }
 }
 
 }  // namespace sealift::daemon

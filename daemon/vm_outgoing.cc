@@ -7,10 +7,21 @@
 
 namespace sealift::daemon {
 
-RemoteTarget::RemoteTarget(std::shared_ptr<Peer> peer, std::string move, std::string vm, std::function<void()> ordering)
-    : peer_(std::move(peer)), id_(std::move(move)), vm_(std::move(vm)), ordering_(std::move(ordering)) {}
+namespace {
+constexpr unsigned kCloseTries = 60;
+constexpr std::chrono::seconds kCloseAgain{1};
+}  // namespace
+
+RemoteTarget::RemoteTarget(asio::io_context& io, std::shared_ptr<Peer> peer, std::string move, std::string vm,
+                           std::function<void()> ordering)
+    : peer_(std::move(peer)),
+      id_(std::move(move)),
+      vm_(std::move(vm)),
+      ordering_(std::move(ordering)),
+      close_timer_(io) {}
 
 RemoteTarget::~RemoteTarget() {
+  *alive_ = false;
   peer_->leave(this);
 }
 
@@ -45,6 +56,11 @@ void RemoteTarget::close() {
   if (asked_to_open_) order(wire::VmOrder::CLOSE);
 }
 
+void RemoteTarget::close_unheard() {
+  close_tries_ = kCloseTries;
+  connect();
+}
+
 void RemoteTarget::order(wire::VmOrder::Kind kind) {
   wire::Envelope message;
   message.mutable_vm_order()->set_move(id_);
@@ -54,10 +70,17 @@ void RemoteTarget::order(wire::VmOrder::Kind kind) {
 }
 
 void RemoteTarget::peer_up() {
+  if (std::exchange(close_tries_, 0) > 0) return order(wire::VmOrder::CLOSE);
   to_->peer_up();
 }
 
 void RemoteTarget::peer_gone(const wire::Failure& why) {
+  if (close_tries_ > 0 && --close_tries_ > 0) {
+    close_timer_.expires_after(kCloseAgain);
+    close_timer_.async_wait([this, alive = alive_](const std::error_code& error) {
+      if (!error && *alive) connect();
+    });
+  }
   to_->peer_gone(from_wire(why));
 }
 
@@ -85,7 +108,7 @@ OutgoingVm::OutgoingVm(const Parts& parts, std::shared_ptr<Peer> peer, const wir
                        wire::VmBook::Leaving leaving)
     : book_(parts.book),
       leaving_(std::move(leaving)),
-      target_(std::move(peer), leaving_.move(), leaving_.name(), [this] {
+      target_(parts.io, std::move(peer), leaving_.move(), leaving_.name(), [this] {
         leaving_.set_handed_over(true);
         book_.leaving(leaving_);
       }) {
@@ -109,6 +132,7 @@ void OutgoingVm::start() {
 }
 
 void OutgoingVm::recover() {
+  if (!leaving_.handed_over()) target_.close_unheard();
   move_->recover(leaving_.handed_over());
 }
 

@@ -3,6 +3,8 @@
 // Threads: the io_context's. Ownership: shared.
 #pragma once
 
+#include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
 #include <functional>
 #include <memory>
 #include <string>
@@ -17,7 +19,8 @@ namespace sealift::daemon {
 class RemoteTarget : public vm::TargetPort, private PeerUser {
  public:
   // `ordering`: the order to start the VM is about to leave.
-  RemoteTarget(std::shared_ptr<Peer> peer, std::string move, std::string vm, std::function<void()> ordering);
+  RemoteTarget(asio::io_context& io, std::shared_ptr<Peer> peer, std::string move, std::string vm,
+               std::function<void()> ordering);
   ~RemoteTarget() override;
 
   // Whom the answers are for; must outlive this.
@@ -28,6 +31,8 @@ class RemoteTarget : public vm::TargetPort, private PeerUser {
   void start() override;
   void attach() override;
   void close() override;
+  // An earlier life of this daemon may have asked it to open: tries for some time to tell it that the VM stays here.
+  void close_unheard();
   [[nodiscard]] std::string name() const override { return peer_->name(); }
 
  private:
@@ -43,6 +48,9 @@ class RemoteTarget : public vm::TargetPort, private PeerUser {
   const std::function<void()> ordering_;
   vm::Move* to_ = nullptr;
   bool asked_to_open_ = false;
+  unsigned close_tries_ = 0;
+  asio::steady_timer close_timer_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 class OutgoingVm : public std::enable_shared_from_this<OutgoingVm> {

@@ -24,7 +24,11 @@ void VmService::start() {
   const wire::VmBook known = book_.contents();  // recovery changes it
   for (const wire::VmBook::Leaving& leaving : known.leaving()) {
     const wire::VmAdd* vm = book_.find(leaving.name());
-    if (vm == nullptr || !parse_host_port(leaving.target())) continue;
+    if (vm == nullptr || !parse_host_port(leaving.target())) {
+      spdlog::warn("vm {}: had a move to {}, and is not known any more: forgotten", leaving.name(), leaving.target());
+      book_.left(leaving.move());
+      continue;
+    }
     spdlog::info("vm {}: its move to {} had not ended", leaving.name(), leaving.target());
     make_outgoing(*vm, leaving)->recover();
   }
@@ -107,6 +111,7 @@ void VmService::report_progress() {
 }
 
 void VmService::outgoing_changed(OutgoingVm& move) {
+  if (move.finished()) asio::post(parts_.io, [this] { answer_attaches(); });
   const auto watching = watches_.find(&move);
   if (watching == watches_.end()) return;
   wire::Envelope message;

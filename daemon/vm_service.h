@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "daemon/connection.h"
@@ -64,6 +65,7 @@ class VmService {
   void incoming(const std::shared_ptr<PeerSession>& from, const wire::VmIncoming& request);
   void order(const std::shared_ptr<PeerSession>& from, const wire::VmOrder& order);
   void attach_unknown(const std::shared_ptr<PeerSession>& from, const wire::VmOrder& order);
+  void answer_attaches();
   void make_arrival(const std::string& move, const std::shared_ptr<PeerSession>& from, const wire::VmAdd& vm,
                     vm::Arrival::Plan plan);
   void arrival_changed(const std::string& move);
@@ -84,6 +86,8 @@ class VmService {
   std::map<std::string, std::shared_ptr<OutgoingVm>> outgoing_;   // by VM; the last one stays, for `vm list`
   std::map<std::string, Incoming> incoming_;                      // by move
   std::map<std::string, std::string> last_incoming_;              // VM -> move
+  // Sources that wait for what cannot be said yet.
+  std::vector<std::pair<std::weak_ptr<PeerSession>, wire::VmOrder>> unanswered_;
   std::map<const OutgoingVm*, std::vector<Watch>> watches_;
   asio::steady_timer progress_timer_;
   bool stopping_ = false;

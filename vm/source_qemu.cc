@@ -213,8 +213,18 @@ void SourceQemu::undone(Undone how) {
 
 void SourceQemu::quit() {
   callbacks_ = {};
-  if (!client_ || !client_->open()) return close();
-  client_->execute({"quit"}, [self = shared_from_this()](const QmpReply&) { self->close(); });
+  const auto end = [self = shared_from_this()] {
+    self->client_->execute({"quit"}, [self](const QmpReply&) { self->close(); });
+  };
+  if (client_ && client_->open()) return end();
+  // After this daemon's restart. Another QEMU may be there by now, with the same VM on its way back.
+  connect([this, end](const QmpClient::Connected& connected) {
+    if (!connected.client) return close();
+    client_->execute({"query-status"}, [this, self = shared_from_this(), end](const QmpReply& reply) {
+      const json state = reply.value.is_object() ? reply.value.value("status", json()) : json();
+      state == "postmigrate" ? end() : close();
+    });
+  });
 }
 
 void SourceQemu::close() {

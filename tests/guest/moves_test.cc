@@ -43,6 +43,20 @@ TEST_F(GuestMoves, ThereAndBackAgain) {
   }
 }
 
+TEST_F(GuestMoves, TheFirstEnclaveIsOpenedAfterPrepare) {
+  start_guest(*a_);
+  wait_guest(*a_, 0);
+  ASSERT_TRUE(prepare(*a_, b_->listen).ok());
+  run_program(1);
+  wait_guest(*a_, 1);
+  ASSERT_TRUE(checkpoint(*a_).ok());
+  move_to(*b_);
+  wait_guest(*b_, 1);
+  const GuestResult resumed = resume(*b_);
+  ASSERT_TRUE(resumed.ok()) << said(resumed);
+  expect_all_run(2);
+}
+
 TEST_F(GuestMoves, WhatTheGuestNeedsIsKnownBeforehand) {
   start_guest(*a_);
   run_program(2);

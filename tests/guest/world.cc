@@ -42,6 +42,12 @@ void Host::start_daemon(asio::io_context& io) {
   listen = daemon->listen_address();
 }
 
+std::size_t Host::journals() const {
+  std::size_t count = 0;
+  for (const auto& each : fs::directory_iterator(dir / "state")) count += each.path().extension() == ".guest" ? 1 : 0;
+  return count;
+}
+
 // --- World --------------------------------------------------------------------------------------------------------
 
 std::unique_ptr<Host> World::a_, World::b_;
@@ -164,6 +170,17 @@ void World::lose_epc() {
 
 void World::cut_channel(Host& host) {
   host.guests().detach("g");
+}
+
+void World::restart(Host& host, const std::function<void()>& meanwhile) {
+  host.daemon->stop();
+  io_.restart();
+  while (io_.poll() > 0) {
+  }
+  host.daemon.reset();
+  if (meanwhile) meanwhile();
+  host.start_daemon(io_);
+  until([&] { return host.daemon->agent_up(); }, "the agent");
 }
 
 GuestResult World::prepare(Host& host, const std::string& target) {

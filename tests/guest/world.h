@@ -28,6 +28,8 @@ using daemon::GuestResult;
 struct Host : SgxHost {
   using SgxHost::SgxHost;
   void start_daemon(asio::io_context& io);
+  // Moves of guests that its daemon would go on with after a restart.
+  [[nodiscard]] std::size_t journals() const;
   [[nodiscard]] std::string channel() const { return dir / "guests.sock"; }
   [[nodiscard]] daemon::GuestPort& guests() const { return daemon->guests(); }
 
@@ -78,6 +80,8 @@ class World : public ::testing::Test {
   // The section's memory goes, as by a suspend: same machine, same host.
   void lose_epc();
   void cut_channel(Host& host);
+  // The host's daemon ends and is started again, `meanwhile` in between. Its agent goes on.
+  void restart(Host& host, const std::function<void()>& meanwhile = nullptr);
 
   GuestResult prepare(Host& host, const std::string& target);
   GuestResult checkpoint(Host& host, const CheckpointOptions& options = {});

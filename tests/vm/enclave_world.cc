@@ -142,6 +142,12 @@ std::string EnclaveHost::run_state() const {
   }
 }
 
+std::size_t EnclaveHost::journals() const {
+  std::size_t count = 0;
+  for (const auto& each : fs::directory_iterator(dir / "state")) count += each.path().extension() == ".guest" ? 1 : 0;
+  return count;
+}
+
 // --- The hosts ----------------------------------------------------------------------------------------------------
 
 std::string EnclaveWorld::prefix_;

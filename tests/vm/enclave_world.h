@@ -34,6 +34,8 @@ struct EnclaveHost : guest_test::SgxHost {
   void start_qemu(const std::vector<std::string>& options, const std::string& epc = "64M");
   // "gone", or QEMU's run state, by a monitor that nobody else uses.
   [[nodiscard]] std::string run_state() const;
+  // Moves of guests that its daemon would go on with after a restart.
+  [[nodiscard]] std::size_t journals() const;
   [[nodiscard]] std::string socket() const { return dir / "sealiftd.sock"; }
   [[nodiscard]] std::string peer() const { return address_ + ":7419"; }
   [[nodiscard]] std::filesystem::path vm() const { return dir / "vm"; }
