@@ -6,8 +6,8 @@ namespace sealift::cli {
 namespace {
 
 struct Arguments {
-  std::string what, only, enclaves;
-  unsigned pairs = 0;
+  std::string what, only, enclaves, bandwidth;
+  unsigned pairs = 0, memory = 0;
 };
 
 [[noreturn]] void run_bench(const Arguments& arguments, bool json) {
@@ -16,6 +16,8 @@ struct Arguments {
   if (arguments.what == "vm") {
     if (arguments.pairs != 0) words.insert(words.end(), {"--pairs", std::to_string(arguments.pairs)});
     if (!arguments.enclaves.empty()) words.insert(words.end(), {"--enclaves", arguments.enclaves});
+    if (arguments.memory != 0) words.insert(words.end(), {"--memory", std::to_string(arguments.memory)});
+    if (!arguments.bandwidth.empty()) words.insert(words.end(), {"--bandwidth", arguments.bandwidth});
     run_companion("sealift-bench-vm", std::move(words));
   }
   if (!arguments.only.empty()) words.insert(words.end(), {"--only", arguments.only});
@@ -34,6 +36,9 @@ void add_bench(CLI::App& app, Context& context) {
   bench->add_option("--only", arguments->only, "Only figures with this in their names (docs/performance.md)");
   bench->add_option("--pairs", arguments->pairs, "vm: moves with enclaves and without (default: 5)")
       ->check(CLI::Range(1u, 1000u));
+  bench->add_option("--memory", arguments->memory, "vm: MiB of RAM, all but 512 of them in use (default: 2048)")
+      ->check(CLI::Range(512u, 3072u));
+  bench->add_option("--bandwidth", arguments->bandwidth, "vm: of each move (default: 128M, as QEMU's; 0: no limit)");
   bench->add_option("--enclaves", arguments->enclaves, "vm: how many enclaves, such as 1,8,64 (the default)")
       ->check(CLI::Validator(
           [](const std::string& text) {

@@ -29,10 +29,10 @@ start() {
   started+=("$!")
 }
 
-# wait_line FILE REGEX: until a line of FILE matches; prints it. Fails after 60 s.
+# wait_line FILE REGEX [SECONDS]: until a line of FILE matches; prints it. Fails after 60 s, or as many as given.
 wait_line() {
   # tail -F wakes on changes; grep -m1 ends the wait.
-  timeout 60 grep -m1 -E "$2" <(tail -n +1 -F "$1" 2>/dev/null) || {
+  timeout "${3:-60}" grep -m1 -E "$2" <(tail -n +1 -F "$1" 2>/dev/null) || {
     echo "timed out waiting for '$2' in $1:" >&2
     tail -n 20 "$1" >&2
     return 1
