@@ -100,6 +100,7 @@ class Image::Storage {
 Image Image::load(const std::string& path) {
   Image image(std::make_shared<Storage>(path), path);
   image.check_elf();
+  image.loaded_ = std::make_shared<const Loaded>(Loaded{image.config_in_file(), image.sigstruct_in_file()});
   image.check_config();
   return image;
 }
@@ -196,23 +197,31 @@ const Elf64_Shdr& Image::section(const std::string& name) const {
 }
 
 const EnclaveConfig& Image::config() const {
+  return loaded_ ? loaded_->config : config_in_file();
+}
+
+const EnclaveConfig& Image::config_in_file() const {
   const Elf64_Shdr& s = section(".sealift_config");
   if (s.sh_size < sizeof(EnclaveConfig) || s.sh_offset % alignof(EnclaveConfig) != 0) corrupt(".sealift_config");
   return *reinterpret_cast<const EnclaveConfig*>(range(s.sh_offset, sizeof(EnclaveConfig), ".sealift_config").data());
 }
 
 EnclaveConfig& Image::config() {
-  return const_cast<EnclaveConfig&>(std::as_const(*this).config());
+  return const_cast<EnclaveConfig&>(config_in_file());
 }
 
 const sgx::Sigstruct& Image::sigstruct() const {
+  return loaded_ ? loaded_->sigstruct : sigstruct_in_file();
+}
+
+const sgx::Sigstruct& Image::sigstruct_in_file() const {
   const Elf64_Shdr& s = section(".sealift_sigstruct");
   if (s.sh_size < sizeof(sgx::Sigstruct) || s.sh_offset % 8 != 0) corrupt(".sealift_sigstruct");
   return *reinterpret_cast<const sgx::Sigstruct*>(range(s.sh_offset, sizeof(sgx::Sigstruct), "SIGSTRUCT").data());
 }
 
 sgx::Sigstruct& Image::sigstruct() {
-  return const_cast<sgx::Sigstruct&>(std::as_const(*this).sigstruct());
+  return const_cast<sgx::Sigstruct&>(sigstruct_in_file());
 }
 
 std::uint64_t Image::symbol(const std::string& name) const {

@@ -44,7 +44,7 @@ class Image {
   [[nodiscard]] const sgx::Sigstruct& sigstruct() const;
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
-  // For the signer.
+  // For the signer, of images made from bytes.
   [[nodiscard]] EnclaveConfig& config();
   [[nodiscard]] sgx::Sigstruct& sigstruct();
   [[nodiscard]] std::uint64_t symbol(const std::string& name) const;  // value; throws when absent
@@ -73,6 +73,8 @@ class Image {
  private:
   class Storage;
   Image(std::shared_ptr<Storage> storage, std::string name);
+  [[nodiscard]] const EnclaveConfig& config_in_file() const;
+  [[nodiscard]] const sgx::Sigstruct& sigstruct_in_file() const;
   [[nodiscard]] const Elf64_Ehdr& header() const;
   [[nodiscard]] std::span<const Elf64_Phdr> segments() const;
   [[nodiscard]] std::span<const Elf64_Shdr> sections() const;
@@ -85,6 +87,12 @@ class Image {
   [[noreturn]] void corrupt(const std::string& why) const;
 
   std::shared_ptr<Storage> storage_;
+  // Copies, of an image that was loaded: they are asked for while the enclave runs, whatever has become of its file.
+  struct Loaded {
+    EnclaveConfig config;
+    sgx::Sigstruct sigstruct;
+  };
+  std::shared_ptr<const Loaded> loaded_;
   std::span<std::uint8_t> bytes_;
   std::string name_;
 };

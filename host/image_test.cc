@@ -87,6 +87,8 @@ TEST(Image, AFileThatIsCutShortIsToldUntilItIsPutBack) {
   const Image image = Image::load(path);
   std::filesystem::resize_file(path, 4096);
   EXPECT_THROW(image.check_file(), Error);
+  EXPECT_EQ(image.config().magic, kConfigMagic) << "a running enclave's is asked for at any time";
+  EXPECT_NE(image.sigstruct().enclavehash, sgx::Measurement{});
   write(path, bytes);
   image.check_file();
   EXPECT_EQ(measure(image), image.sigstruct().enclavehash);

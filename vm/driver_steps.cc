@@ -125,6 +125,8 @@ void Move::saw_status(const std::string& status) {
   if (status == "completed") return on(MoveEvent::kCompleted);
   if (status == "failed" || status == "cancelled") return qemu_failed(qemu_view_.error);
   if (status != "pre-switchover") return;
+  // With no enclaves to wait for, QEMU may be done before anybody has seen it near its end.
+  if (machine_.state() == MoveState::kPrecopy && guest_ == nullptr) on(MoveEvent::kNearEnd);
   if (machine_.state() == MoveState::kPrecopy || machine_.state() == MoveState::kCheckpoint) {
     return fail_with(MoveEvent::kPaused, {Problem::Kind::kFailed, "QEMU paused the VM before its enclaves were ready",
                                           name_, "try again, with a lower --bandwidth"});
