@@ -1,13 +1,18 @@
 #include "vm/convergence.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace sealift::vm {
 
-bool Convergence::near_end(double now, std::uint64_t remaining, std::uint64_t passes) {
+bool Convergence::near_end(double now, std::uint64_t remaining, std::uint64_t sent, std::uint64_t passes) {
   if (passes == 0) return false;  // QEMU has not counted yet what there is to send
   if (begun_ && now > last_ && remaining < last_remaining_) {
-    fastest_ = std::max(fastest_, static_cast<double>(last_remaining_ - remaining) / (now - last_));
+    const auto gone = static_cast<double>(last_remaining_ - remaining);
+    const bool zeros = gone > 2 * static_cast<double>(sent - std::min(sent, last_sent_));
+    const double speed = gone / (now - last_);
+    if (limit_ > 0) speed_ *= std::exp2((last_ - now) / kHalfLife);
+    speed_ = std::max(speed_, limit_ > 0 && !zeros ? std::min(speed, limit_) : speed);
   }
   if (!begun_) {
     first_ = now;
@@ -16,9 +21,16 @@ bool Convergence::near_end(double now, std::uint64_t remaining, std::uint64_t pa
   begun_ = true;
   last_ = now;
   last_remaining_ = remaining;
+  last_sent_ = sent;
+  passes_ = passes;
   // From the second pass on only what the guest writes is left: it may be over at any moment.
   if (passes > 1) return true;
-  return static_cast<double>(remaining) <= std::max(static_cast<double>(kLeast), fastest_ * kAheadSeconds);
+  return static_cast<double>(remaining) <= std::max(static_cast<double>(kLeast), speed_ * kAheadSeconds);
+}
+
+bool Convergence::too_early() const {
+  if (limit_ <= 0 || passes_ > 1) return false;
+  return static_cast<double>(last_remaining_) > std::max(2.0 * kLeast, 2 * limit_ * kAheadSeconds);
 }
 
 bool Convergence::within(double seconds) const {

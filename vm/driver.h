@@ -105,6 +105,7 @@ class Move : public std::enable_shared_from_this<Move> {
   void survey(const Facts& facts);
   void prepare();
   void migrate();
+  void hold_off(bool near_end);
   void hold();
   void checkpoint();
   void speed_up();

@@ -12,6 +12,7 @@ namespace {
 
 // At first QEMU may pause the guest for no longer than this; twice as long whenever it has not converged for a while.
 constexpr std::chrono::milliseconds kShortestDowntime{5};
+constexpr std::chrono::milliseconds kHeldDowntime{1};  // as while it must not converge
 constexpr double kConvergeSeconds = 0.5;
 // How long a checkpoint takes is not known before, but both it and what was done to prepare it are work of the same
 // guest for the same enclaves. More than the limit is not believed: then it was something else that took so long.
@@ -77,7 +78,7 @@ void Move::prepare() {
 }
 
 void Move::migrate() {
-  convergence_ = Convergence();
+  convergence_ = Convergence(options_.bandwidth);
   held_off_ = false;
   qemu_->migrate(uri_, options_, here([this](const QmpReply& reply) {
                    if (accepted(reply)) poll();
@@ -108,16 +109,25 @@ void Move::saw(const MigrationView& view) {
   if (moved && (state == MoveState::kPrecopy || state == MoveState::kConverge)) arm_timer();
   saw_status(view.status);
   const double now = seconds_now();
-  const bool near_end = convergence_.near_end(now, view.ram_remaining, view.passes);
+  const bool near_end = convergence_.near_end(now, view.ram_remaining, view.ram_transferred, view.passes);
   const double ahead = survey_.enclaves == 0 ? 0 : std::min(kCheckpointToPrepare * prepare_seconds_, kLongestAhead);
   if (machine_.state() == MoveState::kPrecopy && (near_end || convergence_.within(ahead))) on(MoveEvent::kNearEnd);
-  if (machine_.state() == MoveState::kCheckpoint && near_end && !std::exchange(held_off_, true)) hold();
+  if (machine_.state() == MoveState::kCheckpoint) hold_off(near_end);
   if (!near_end) sped_at_ = now;  // as long as there is much to send, it is not the limit that matters
   const bool slow = machine_.state() == MoveState::kConverge && now - sped_at_ > kConvergeSeconds;
   if (slow && downtime_ < options_.downtime_limit) {
     sped_at_ = now;
     downtime_ = std::min(downtime_ * 2, options_.downtime_limit);
     qemu_->speed_up(options_, downtime_, [](const QmpReply&) {});
+  }
+}
+
+// So that it does not converge while enclaves lay down their records; and not longer than it takes, as it has more to
+// send.
+void Move::hold_off(bool near_end) {
+  if (near_end && !std::exchange(held_off_, true)) return hold();
+  if (!near_end && convergence_.too_early() && std::exchange(held_off_, false)) {
+    qemu_->speed_up(options_, kHeldDowntime, [](const QmpReply&) {});
   }
 }
 

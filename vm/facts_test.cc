@@ -126,12 +126,12 @@ TEST(Options, BothSidesLeaveSharedMemoryBehindAndWait) {
 }
 
 TEST(Convergence, WaitsWhileThereIsMuchAndActsInTime) {
-  Convergence slow;
-  EXPECT_FALSE(slow.near_end(0, 0, 0)) << "nothing counted yet";
+  Convergence slow(0);
+  EXPECT_FALSE(slow.near_end(0, 0, 0, 0)) << "nothing counted yet";
   // 100 MiB/s, asked every 10 ms: some polls are left when it acts.
   double now = 0;
   std::uint64_t remaining = 512 * kMiB;
-  while (!slow.near_end(now, remaining, 1)) {
+  while (!slow.near_end(now, remaining, 512 * kMiB - remaining, 1)) {
     ASSERT_GT(remaining, kMiB);
     now += 0.01;
     remaining -= kMiB;
@@ -139,29 +139,46 @@ TEST(Convergence, WaitsWhileThereIsMuchAndActsInTime) {
   EXPECT_LE(remaining, 24 * kMiB);
   EXPECT_GT(remaining, 20 * kMiB);
   // Ten times as fast: earlier.
-  Convergence fast;
-  EXPECT_FALSE(fast.near_end(0, 1024 * kMiB, 1));
-  EXPECT_FALSE(fast.near_end(0.01, 1014 * kMiB, 1));
-  EXPECT_TRUE(fast.near_end(0.9, 110 * kMiB, 1));
+  Convergence fast(0);
+  EXPECT_FALSE(fast.near_end(0, 1024 * kMiB, 0, 1));
+  EXPECT_FALSE(fast.near_end(0.01, 1014 * kMiB, 10 * kMiB, 1));
+  EXPECT_TRUE(fast.near_end(0.9, 110 * kMiB, 914 * kMiB, 1));
 }
 
 TEST(Convergence, WhatIsDoneMeanwhileBeginsInTime) {
-  Convergence convergence;
+  Convergence convergence(0);
   EXPECT_FALSE(convergence.within(1e9)) << "nothing known";
-  EXPECT_FALSE(convergence.near_end(0, 1000 * kMiB, 1));
+  EXPECT_FALSE(convergence.near_end(0, 1000 * kMiB, 0, 1));
   EXPECT_FALSE(convergence.within(1e9)) << "no speed yet";
-  EXPECT_FALSE(convergence.near_end(1, 900 * kMiB, 1));
+  EXPECT_FALSE(convergence.near_end(1, 900 * kMiB, 100 * kMiB, 1));
   EXPECT_FALSE(convergence.within(8.9));
   EXPECT_TRUE(convergence.within(9.1));
   // At the speed of all of it, not of the fastest stretch.
-  EXPECT_FALSE(convergence.near_end(1.5, 500 * kMiB, 1));
+  EXPECT_FALSE(convergence.near_end(1.5, 500 * kMiB, 500 * kMiB, 1));
   EXPECT_FALSE(convergence.within(1.4));
   EXPECT_TRUE(convergence.within(1.6));
 }
 
+// A stretch of zeros goes by at the speed of memory: it may be over at once, but if it is not there is time again.
+TEST(Convergence, ZerosUnderABandwidthLimit) {
+  Convergence limited(100 * kMiB);
+  EXPECT_FALSE(limited.near_end(0, 1000 * kMiB, 0, 1));
+  // What a tenth of a second allows is sent in some milliseconds, and tells nothing.
+  EXPECT_FALSE(limited.near_end(0.01, 990 * kMiB, 10 * kMiB, 1));
+  EXPECT_FALSE(limited.near_end(1, 890 * kMiB, 110 * kMiB, 1));
+  EXPECT_TRUE(limited.near_end(1.01, 500 * kMiB, 110 * kMiB, 1));
+  EXPECT_TRUE(limited.too_early());
+  EXPECT_FALSE(limited.near_end(1.2, 499 * kMiB, 111 * kMiB, 1));
+  EXPECT_TRUE(limited.too_early());
+  EXPECT_TRUE(limited.near_end(6, 20 * kMiB, 590 * kMiB, 1));
+  EXPECT_FALSE(limited.too_early());
+  EXPECT_TRUE(limited.near_end(6.1, 200 * kMiB, 610 * kMiB, 2));
+  EXPECT_FALSE(limited.too_early());
+}
+
 TEST(Convergence, ASecondPassIsNearTheEnd) {
-  Convergence convergence;
-  EXPECT_TRUE(convergence.near_end(0, 512 * kMiB, 2));
+  Convergence convergence(0);
+  EXPECT_TRUE(convergence.near_end(0, 512 * kMiB, 0, 2));
 }
 
 }  // namespace
