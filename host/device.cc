@@ -124,6 +124,9 @@ void Device::reserve(std::optional<std::uint64_t> base) {
       MAP_FAILED) {
     throw Error(Errc::kWrongBase, "out of memory for the enclave's arena");
   }
+  // Little of it is used, here and there: a huge page would be zeros that every migration of this machine looks at. A
+  // kernel without huge pages refuses, and has none to give.
+  madvise(arena(), arena_size_, MADV_NOHUGEPAGE);
 }
 
 void Device::create(const Image& image) const {

@@ -10,7 +10,7 @@
 
 #include "softsgx/cpu/context.h"
 #include "softsgx/cpu/platform.h"
-#include "softsgx/cpu/raw_syscall.h"
+#include "softsgx/isa/raw_syscall.h"
 
 namespace softsgx {
 namespace {

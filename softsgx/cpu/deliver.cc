@@ -4,9 +4,9 @@
 #include <cstring>
 
 #include "softsgx/cpu/context.h"
-#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/cpu/signal_table.h"
 #include "softsgx/cpu/xsave_layout.h"
+#include "softsgx/isa/raw_syscall.h"
 
 extern "C" void softsgx_restorer();
 

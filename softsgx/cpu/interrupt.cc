@@ -8,9 +8,9 @@
 #include <ctime>
 #include <random>
 
-#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/cpu/signal_table.h"
 #include "softsgx/cpu/thread_arena.h"
+#include "softsgx/isa/raw_syscall.h"
 
 namespace softsgx {
 namespace {

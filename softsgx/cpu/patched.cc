@@ -11,8 +11,8 @@
 #include "softsgx/cpu/context.h"
 #include "softsgx/cpu/enclave_mode.h"
 #include "softsgx/cpu/platform.h"
-#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/isa/epcm_ops.h"
+#include "softsgx/isa/raw_syscall.h"
 
 extern "C" {
 extern const char softsgx_patched_enter[], softsgx_patched_exit[], softsgx_patched_lookup[], softsgx_patched_found[],

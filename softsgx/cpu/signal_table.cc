@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cerrno>
 
-#include "softsgx/cpu/raw_syscall.h"
+#include "softsgx/isa/raw_syscall.h"
 
 extern "C" {
 void softsgx_signal_entry(int, siginfo_t*, void*);

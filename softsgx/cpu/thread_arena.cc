@@ -6,8 +6,8 @@
 #include <cerrno>
 #include <new>
 
-#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/cpu/signal_table.h"
+#include "softsgx/isa/raw_syscall.h"
 
 extern "C" {
 // Read by entry.S.

@@ -8,10 +8,10 @@
 #include "softsgx/cpu/enclave_mode.h"
 #include "softsgx/cpu/interrupt.h"
 #include "softsgx/cpu/patched.h"
-#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/cpu/signal_table.h"
 #include "softsgx/cpu/single_step.h"
 #include "softsgx/cpu/thread_arena.h"
+#include "softsgx/isa/raw_syscall.h"
 
 // SYS_USER_DISPATCH of <asm-generic/siginfo.h>; glibc 2.36 does not name it.
 #ifndef SYS_USER_DISPATCH

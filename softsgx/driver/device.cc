@@ -11,7 +11,7 @@
 #include <cstring>
 #include <vector>
 
-#include "softsgx/cpu/raw_syscall.h"
+#include "softsgx/isa/raw_syscall.h"
 
 namespace softsgx {
 

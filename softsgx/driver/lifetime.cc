@@ -1,6 +1,6 @@
 // When an enclave's EPC pages go: with the last descriptor and the last mapping (Linux: sgx_encl_release).
-#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/driver/enclave.h"
+#include "softsgx/isa/raw_syscall.h"
 
 namespace softsgx {
 

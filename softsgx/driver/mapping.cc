@@ -7,8 +7,8 @@
 #include <cstring>
 
 #include "softsgx/cpu/interrupt.h"
-#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/driver/enclave.h"
+#include "softsgx/isa/raw_syscall.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22

@@ -2,7 +2,7 @@
 
 #include <sys/mman.h>
 
-#include "softsgx/cpu/raw_syscall.h"
+#include "softsgx/isa/raw_syscall.h"
 
 namespace softsgx {
 namespace {

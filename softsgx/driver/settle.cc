@@ -15,8 +15,8 @@
 #include <string>
 
 #include "softsgx/cpu/interrupt.h"
-#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/driver/device.h"
+#include "softsgx/isa/raw_syscall.h"
 
 namespace softsgx {
 namespace {

@@ -6,7 +6,7 @@
 #include <cerrno>
 
 #include "sgx/arch.h"
-#include "softsgx/cpu/raw_syscall.h"
+#include "softsgx/isa/raw_syscall.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22

@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "sgx/arch.h"
-#include "softsgx/cpu/raw_syscall.h"
+#include "softsgx/isa/raw_syscall.h"
 
 extern "C" {
 extern const char softsgx_vdso_image[], softsgx_vdso_image_end[];

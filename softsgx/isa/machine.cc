@@ -10,11 +10,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <vector>
 
 #include "softsgx/isa/keys.h"
 #include "softsgx/isa/machine_format.h"
+#include "softsgx/isa/raw_syscall.h"
 
 namespace softsgx {
 namespace {
@@ -206,25 +209,58 @@ bool Machine::map(const OpenOptions& options, std::string& error) {
   if (options.first >= pages || (options.count != kNotEpc && options.count > pages - options.first)) {
     return refuse("the section asked for is not within its EPC");
   }
-  void* all = mmap(nullptr, h.total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd_, offset);
+  void* all = mmap(nullptr, h.epc_offset, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd_, offset);
   if (all == MAP_FAILED) return refuse(std::strerror(errno));
   map_ = static_cast<std::byte*>(all);
-  map_bytes_ = h.total_bytes;
+  map_bytes_ = h.epc_offset;
   base_offset_ = options.file_offset;
+  epc_offset_ = base_offset_ + h.epc_offset;
   header_ = reinterpret_cast<const Header*>(map_);
   control_ = reinterpret_cast<Control*>(map_ + sgx::kPageSize);
   bitmap_ = reinterpret_cast<std::uint64_t*>(map_ + h.bitmap_offset);
   epcm_ = reinterpret_cast<EpcmEntry*>(map_ + h.epcm_offset);
-  epc_ = map_ + h.epc_offset;
   epc_pages_ = pages;
+  if (!reserve_epc()) return refuse(std::strerror(errno));
   keys::prepare();  // here, because the leaves that derive keys run in signal handlers
   first_ = options.first;
   count_ = options.count == kNotEpc ? pages - options.first : options.count;
   return true;
 }
 
+bool Machine::reserve_epc() {
+  constexpr std::size_t kPart = std::size_t{kPartPages} << sgx::kPageShift;
+  reserved_bytes_ = (std::size_t{epc_pages_} << sgx::kPageShift) + kPart;
+  void* all = mmap(nullptr, reserved_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (all == MAP_FAILED) return false;
+  reserved_ = static_cast<std::byte*>(all);
+  epc_ = reserved_ + (kPart - reinterpret_cast<std::uintptr_t>(reserved_) % kPart) % kPart;
+  parts_ = std::make_unique<std::atomic<bool>[]>((std::size_t{epc_pages_} + kPartPages - 1) / kPartPages);
+  return true;
+}
+
+// Two threads may do this at once: the second puts the same pages in the first one's place.
+void Machine::map_part(EpcIndex part) const noexcept {
+  const EpcIndex first = part * kPartPages;
+  const std::uint64_t bytes = std::uint64_t{std::min(kPartPages, epc_pages_ - first)} << sgx::kPageShift;
+  std::byte* const at = epc_ + (std::size_t{first} << sgx::kPageShift);
+  if (raw::call(SYS_mmap, raw::arg(at), bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
+                static_cast<std::uint64_t>(fd_), file_offset(first)) != static_cast<long>(raw::arg(at))) {
+    constexpr std::string_view kLine = "softsgx: the kernel maps no more EPC; raise vm.max_map_count or add memory\n";
+    (void)raw::call(SYS_write, STDERR_FILENO, raw::arg(kLine.data()), kLine.size());
+    std::abort();
+  }
+  parts_[part].store(true, std::memory_order_release);
+}
+
+// Page `first` and those behind it.
+std::byte* Machine::run(EpcIndex first, EpcIndex count) const noexcept {
+  for (EpcIndex i = first; i < first + count; i = i / kPartPages * kPartPages + kPartPages) (void)page(i);
+  return page(first);
+}
+
 Machine::~Machine() {
   if (map_ != nullptr) munmap(map_, map_bytes_);
+  if (reserved_ != nullptr) munmap(reserved_, reserved_bytes_);
   if (fd_ >= 0) close(fd_);
 }
 
@@ -256,7 +292,7 @@ const char* Machine::unsound() const noexcept {
 }
 
 std::uint64_t Machine::file_offset(EpcIndex i) const noexcept {
-  return base_offset_ + static_cast<std::uint64_t>(page(i) - map_);
+  return epc_offset_ + (std::uint64_t{i} << sgx::kPageShift);
 }
 
 sgx::Secs& Machine::secs(EpcIndex i) const noexcept {
@@ -288,9 +324,9 @@ unsigned Machine::active_processors(EpcIndex secs) const noexcept {
 
 void Machine::prefault(EpcIndex first, EpcIndex count) const noexcept {
 #ifdef MADV_POPULATE_WRITE
-  (void)madvise(page(first), std::size_t{count} << sgx::kPageShift, MADV_POPULATE_WRITE);
+  (void)madvise(run(first, count), std::size_t{count} << sgx::kPageShift, MADV_POPULATE_WRITE);
 #else
-  (void)madvise(page(first), std::size_t{count} << sgx::kPageShift, MADV_WILLNEED);
+  (void)madvise(run(first, count), std::size_t{count} << sgx::kPageShift, MADV_WILLNEED);
 #endif
 }
 

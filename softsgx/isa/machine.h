@@ -177,7 +177,10 @@ class Machine {
 
   // --- Pages; async-signal-safe. `i` must be below epc_pages(). ---
   [[nodiscard]] bool is_epc(EpcIndex i) const noexcept { return i - first_ < count_; }
-  [[nodiscard]] std::byte* page(EpcIndex i) const noexcept { return epc_ + (std::size_t{i} << sgx::kPageShift); }
+  [[nodiscard]] std::byte* page(EpcIndex i) const noexcept {
+    if (!parts_[i / kPartPages].load(std::memory_order_acquire)) map_part(i / kPartPages);
+    return epc_ + (std::size_t{i} << sgx::kPageShift);
+  }
   [[nodiscard]] EpcmEntry& epcm(EpcIndex i) const noexcept { return epcm_[i]; }
   [[nodiscard]] sgx::Secs& secs(EpcIndex i) const noexcept;
   [[nodiscard]] sgx::Tcs& tcs(EpcIndex i) const noexcept;
@@ -218,6 +221,9 @@ class Machine {
   Machine() = default;
   [[nodiscard]] static const char* header_problem(const Header& h) noexcept;
   bool map(const OpenOptions& options, std::string& error);
+  bool reserve_epc();
+  void map_part(EpcIndex part) const noexcept;
+  [[nodiscard]] std::byte* run(EpcIndex first, EpcIndex count) const noexcept;
   [[nodiscard]] bool allocated(EpcIndex i) const noexcept;
   [[nodiscard]] std::optional<EpcIndex> find_run(EpcIndex count) const noexcept;
   EpcIndex reclaim_dead_locked();
@@ -226,15 +232,21 @@ class Machine {
 
   std::string path_;
   int fd_ = -1;
-  std::mutex mutex_;  // excludes this process's threads; the file lock excludes other processes
-  std::byte* map_ = nullptr;
+  std::mutex mutex_;          // excludes this process's threads; the file lock excludes other processes
+  std::byte* map_ = nullptr;  // all before the EPC
   std::size_t map_bytes_ = 0;
-  std::uint64_t base_offset_ = 0;
+  std::uint64_t base_offset_ = 0, epc_offset_ = 0;  // in the file
   const Header* header_ = nullptr;
   Control* control_ = nullptr;
   std::uint64_t* bitmap_ = nullptr;  // one bit a page: allocated; guarded by the lock
   EpcmEntry* epcm_ = nullptr;
-  std::byte* epc_ = nullptr;
+  // EPC is mapped part by part, when a page of it is first asked for: the kernel fills a device mapping's page tables
+  // at once, which would cost a guest's every process 2 KiB of RAM for each MiB of EPC. Never unmapped before the end.
+  static constexpr EpcIndex kPartPages = 512;  // what one page table maps
+  std::byte* epc_ = nullptr;                   // all of it, reserved
+  std::byte* reserved_ = nullptr;              // with what its alignment takes
+  std::size_t reserved_bytes_ = 0;
+  std::unique_ptr<std::atomic<bool>[]> parts_;
   EpcIndex epc_pages_ = 0, first_ = 0, count_ = 0;
 };
 

@@ -158,10 +158,10 @@ void Machine::power_cycle() {
     if (allocated(i)) free_locked(i);
   }
   if (is_section()) {
-    std::memset(page(first_), 0xff, std::size_t{count_} << sgx::kPageShift);
+    std::memset(run(first_, count_), 0xff, std::size_t{count_} << sgx::kPageShift);
   } else {
     // Gives the memory back; on a device, where this cannot be done, old bytes stay until EADD or EAUG overwrites them.
-    (void)madvise(page(first_), std::size_t{count_} << sgx::kPageShift, MADV_REMOVE);
+    (void)madvise(run(first_, count_), std::size_t{count_} << sgx::kPageShift, MADV_REMOVE);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <fstream>
 #include <thread>
 
@@ -107,6 +108,43 @@ TEST_F(MachineFileTest, OpensAtAnOffset) {
   EXPECT_EQ(std::memcmp(&machine_->fuses(), &m->fuses(), sizeof(Fuses)), 0);
   EXPECT_EQ(m->file_offset(0), machine_->file_offset(0) + 8192);
   EXPECT_TRUE(m->allocate_run(4, Owner::self()));
+}
+
+// A device's mapping has its page tables from the start, and every process of a guest would pay for all of EPC.
+TEST_F(MachineFileTest, MapsTheEpcThatIsUsed) {
+  constexpr std::size_t kBytes = std::size_t{64} << 20;
+  constexpr EpcIndex kPages = kBytes >> sgx::kPageShift;
+  const std::string path = file("large");
+  std::string error;
+  const CreateOptions options{.epc_bytes = kBytes, .cpusvn = {}, .xfrm_allowed = {}, .section_of = {}};
+  const auto m = Machine::create(path, options, error);
+  ASSERT_NE(m, nullptr) << error;
+  const auto mapped = [&] {
+    std::size_t bytes = 0;
+    std::ifstream maps("/proc/self/maps");
+    for (std::string line; std::getline(maps, line);) {
+      if (!line.ends_with(path)) continue;
+      char* end = nullptr;
+      const std::uint64_t from = std::strtoull(line.c_str(), &end, 16);
+      bytes += std::strtoull(end + 1, nullptr, 16) - from;
+    }
+    return bytes;
+  };
+  const std::size_t before = mapped();
+  EXPECT_GT(before, 0u);
+  EXPECT_LT(before, kBytes / 8);
+  m->page(kPages / 2)[0] = std::byte{1};
+  EXPECT_LE(mapped(), before + (std::size_t{2} << 20));
+  // Everything is where it belongs, also at the ends and over the borders of what is mapped at once.
+  for (EpcIndex i = 0; i < kPages; i += 255) std::memcpy(m->page(i), &i, sizeof(i));
+  const auto other = Machine::open(path, {}, error);
+  ASSERT_NE(other, nullptr) << error;
+  for (EpcIndex i = 0; i < kPages; i += 255) {
+    EXPECT_EQ(std::memcmp(other->page(i), &i, sizeof(i)), 0) << i;
+    EpcIndex found = 0;
+    ASSERT_EQ(pread(m->fd(), &found, sizeof(found), static_cast<off_t>(m->file_offset(i))), ssize_t{sizeof(found)});
+    EXPECT_EQ(found, i);
+  }
 }
 
 TEST_F(MachineFileTest, RefusesAvx512WithoutAvx) {

@@ -12,8 +12,8 @@
 #include <cstdarg>
 #include <cstring>
 
-#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/driver/device.h"
+#include "softsgx/isa/raw_syscall.h"
 #include "softsgx/preload/init.h"
 #include "softsgx/preload/next.h"
 

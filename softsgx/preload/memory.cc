@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <vector>
 
-#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/driver/device.h"
+#include "softsgx/isa/raw_syscall.h"
 #include "softsgx/preload/init.h"
 #include "softsgx/preload/next.h"
 

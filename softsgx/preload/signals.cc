@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "softsgx/cpu/raw_syscall.h"
 #include "softsgx/cpu/thread_arena.h"
+#include "softsgx/isa/raw_syscall.h"
 #include "softsgx/preload/init.h"
 #include "softsgx/preload/next.h"
 

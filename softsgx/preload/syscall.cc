@@ -4,7 +4,7 @@
 #include <cerrno>
 #include <cstdarg>
 
-#include "softsgx/cpu/raw_syscall.h"
+#include "softsgx/isa/raw_syscall.h"
 #include "softsgx/preload/files.h"
 #include "softsgx/preload/init.h"
 #include "softsgx/preload/memory.h"
