@@ -65,7 +65,9 @@ class Broker : private BrokerEnclave::Host {
   void session_down(const std::string& why);
   void host_message(wire::Envelope& message);
   void agent_info(const wire::AgentInfo& info);
-  [[nodiscard]] wire::GuestReport whole_report() const;
+  [[nodiscard]] wire::GuestReport whole_report();
+  void look_at_memory();
+  void watch_memory();
 
   // broker_operations.cc
   void command(std::uint64_t request, const wire::GuestCommand& command);
@@ -98,7 +100,7 @@ class Broker : private BrokerEnclave::Host {
   const BrokerOptions options_;
   Registry registry_;
   asio::local::stream_protocol::acceptor acceptor_;
-  asio::steady_timer retry_timer_, patience_timer_;
+  asio::steady_timer retry_timer_, patience_timer_, memory_timer_;
   std::set<std::shared_ptr<Connection>> locals_;
   std::map<std::uint64_t, EnclavePtr> enclaves_;
   std::uint64_t next_id_ = 1;
@@ -114,6 +116,8 @@ class Broker : private BrokerEnclave::Host {
   std::uint64_t operation_ = 0;  // counts; what belongs to an older one does nothing
   std::uint64_t request_ = 0;    // of the operation under way; 0: none
   bool stopping_ = false;
+
+  std::uint64_t least_free_ = ~std::uint64_t{0};  // bytes of RAM, whenever looked
 };
 
 }  // namespace sealift::daemon

@@ -246,7 +246,10 @@ void GuestPort::Impl::drop(GuestState& guest, const std::string& why) {
 void GuestPort::Impl::report(const std::string& name, const wire::GuestReport& news) {
   GuestState* guest = find(name);
   Guest& known = guest->known;
-  if (news.whole()) known.enclaves.clear();
+  if (news.whole()) {
+    known.enclaves.clear();
+    known.untouched_bytes = news.untouched_bytes();
+  }
   if (news.cpus() != 0) known.cpus = news.cpus();
   for (const std::uint64_t gone : news.gone()) {
     std::erase_if(known.enclaves, [&](const auto& each) { return each.id == gone; });

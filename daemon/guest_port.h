@@ -90,6 +90,7 @@ struct Guest {
   bool connected = false;
   std::string operation;  // that is under way: "prepare", "checkpoint", "abort", "resume"; empty: none
   std::uint32_t cpus = 0;
+  std::uint64_t untouched_bytes = 0;  // of its RAM: zeros, as it thinks
   std::vector<GuestEnclave> enclaves;
   [[nodiscard]] std::uint64_t epc_bytes() const;  // all of them together
   [[nodiscard]] bool all(GuestEnclave::State state) const;

@@ -5,38 +5,44 @@
 
 namespace sealift::vm {
 
-bool Convergence::near_end(double now, std::uint64_t remaining, std::uint64_t sent, std::uint64_t passes) {
-  if (passes == 0) return false;  // QEMU has not counted yet what there is to send
-  if (begun_ && now > last_ && remaining < last_remaining_) {
-    const auto gone = static_cast<double>(last_remaining_ - remaining);
-    const bool zeros = gone > 2 * static_cast<double>(sent - std::min(sent, last_sent_));
-    const double speed = gone / (now - last_);
-    if (limit_ > 0) speed_ *= std::exp2((last_ - now) / kHalfLife);
-    speed_ = std::max(speed_, limit_ > 0 && !zeros ? std::min(speed, limit_) : speed);
+bool Convergence::near_end(double now, const Progress& progress) {
+  if (progress.passes == 0) return false;  // QEMU has not counted yet what there is to send
+  if (begun_ && limit_ > 0) speed_ *= std::exp2((last_at_ - now) / kHalfLife);
+  if (begun_ && now > last_at_ && progress.dealt > last_.dealt) {
+    const auto gone = static_cast<double>(progress.dealt - last_.dealt);
+    zeros_ = gone > 2 * static_cast<double>(progress.sent - std::min(progress.sent, last_.sent));
+    const double speed = gone / (now - last_at_);
+    speed_ = std::max(speed_, limit_ > 0 && !zeros_ ? std::min(speed, limit_) : speed);
+    if (progress.zeros - last_.zeros > (progress.dealt - last_.dealt) / 2) stretches_ += progress.zeros - last_.zeros;
   }
   if (!begun_) {
-    first_ = now;
-    first_remaining_ = remaining;
+    first_at_ = now;
+    first_ = progress;
   }
   begun_ = true;
-  last_ = now;
-  last_remaining_ = remaining;
-  last_sent_ = sent;
-  passes_ = passes;
+  last_at_ = now;
+  last_ = progress;
   // From the second pass on only what the guest writes is left: it may be over at any moment.
-  if (passes > 1) return true;
-  return static_cast<double>(remaining) <= std::max(static_cast<double>(kLeast), speed_ * kAheadSeconds);
+  if (progress.passes > 1) return true;
+  return static_cast<double>(progress.remaining) <= std::max(static_cast<double>(kLeast), speed_ * kAheadSeconds);
+}
+
+bool Convergence::zeros_may_go() const {
+  return last_.passes == 1 && last_.remaining > kLeast;
 }
 
 bool Convergence::too_early() const {
-  if (limit_ <= 0 || passes_ > 1) return false;
-  return static_cast<double>(last_remaining_) > std::max(2.0 * kLeast, 2 * limit_ * kAheadSeconds);
+  if (limit_ <= 0 || last_.passes > 1 || zeros_) return false;
+  return static_cast<double>(last_.remaining) > std::max(2.0 * kLeast, 2 * limit_ * kAheadSeconds);
 }
 
 bool Convergence::within(double seconds) const {
-  if (last_remaining_ >= first_remaining_) return false;  // no speed yet
-  const double rate = static_cast<double>(first_remaining_ - last_remaining_) / (last_ - first_);
-  return static_cast<double>(last_remaining_) <= rate * seconds;
+  const std::uint64_t passed = std::min(stretches_, untouched_);
+  const std::uint64_t work = last_.dealt - first_.dealt - passed;
+  if (work == 0) return false;  // no speed yet
+  const double rate = static_cast<double>(work) / (last_at_ - first_at_);
+  const std::uint64_t left = last_.remaining - std::min(last_.remaining, untouched_ - passed);
+  return static_cast<double>(left) <= rate * seconds;
 }
 
 }  // namespace sealift::vm

@@ -6,7 +6,10 @@
 // every kPollEvery and may answer late (its monitor shares a lock with the guest's CPUs), and pages of zeros go as fast
 // as memory is read: so "near" is measured in time, at the fastest speed so far. Of a move with a bandwidth limit only
 // zeros can go faster than that, and the speed of this moment is what counts; QEMU sends what a tenth of a second
-// allows at once.
+// allows at once. Pages that a balloon says are free (free-page-hint) go from what remains without being dealt with, by
+// the GiB at once: they are no speed. Nor are pages that were never used: they lie together, and QEMU is through with
+// them when it has hardly begun, so that the rest is predicted without them, as far as the guest tells how many there
+// are.
 //
 // Pure; the clock is handed in, in seconds from any origin.
 #pragma once
@@ -16,17 +19,29 @@
 
 namespace sealift::vm {
 
+// Of QEMU's query-migrate, bytes of RAM.
+struct Progress {
+  std::uint64_t remaining = 0;  // to be dealt with in this pass
+  std::uint64_t dealt = 0;      // pages sent so far, also those of zeros, which take next to nothing
+  std::uint64_t zeros = 0;      // these alone
+  std::uint64_t sent = 0;       // on the wire
+  std::uint64_t passes = 0;     // dirty-sync-count
+};
+
 class Convergence {
  public:
   static constexpr std::chrono::milliseconds kPollEvery{8};
 
-  // `limit`: the move's bandwidth, bytes a second; 0: none.
-  explicit Convergence(std::uint64_t limit = 0) : limit_(static_cast<double>(limit)) {}
+  // `limit`: the move's bandwidth, bytes a second; 0: none. `untouched`: bytes of RAM that were never used, about; if
+  // they do not hold zeros, within() is true too early.
+  explicit Convergence(std::uint64_t limit = 0, std::uint64_t untouched = 0)
+      : limit_(static_cast<double>(limit)), untouched_(untouched) {}
 
-  // `remaining`: bytes of RAM to be sent; `sent`: so far; `passes`: QEMU's dirty-sync-count.
   // True: it must be held off now, if something is to be done before.
-  [[nodiscard]] bool near_end(double now, std::uint64_t remaining, std::uint64_t sent, std::uint64_t passes);
-  // It was held off, and that was too early: zeros went by, and much is left that cannot go so fast.
+  [[nodiscard]] bool near_end(double now, const Progress& progress);
+  // If it must be held off: still in the first pass, with so much left that zeros may go by meanwhile.
+  [[nodiscard]] bool zeros_may_go() const;
+  // It was held off, and that was too early: zeros have gone by, and much is left that cannot go so fast.
   [[nodiscard]] bool too_early() const;
   // By what near_end() was told: the rest of the first pass takes no longer than this, at the speed that it had so far.
   [[nodiscard]] bool within(double seconds) const;
@@ -37,10 +52,13 @@ class Convergence {
   static constexpr double kHalfLife = 0.02;           // seconds, of a speed that is not seen any more
 
   double limit_;
+  std::uint64_t untouched_;
   bool begun_ = false;
-  double first_ = 0, last_ = 0;
-  std::uint64_t first_remaining_ = 0, last_remaining_ = 0, last_sent_ = 0, passes_ = 0;
-  double speed_ = 0;  // bytes a second
+  bool zeros_ = false;  // what went by last
+  double first_at_ = 0, last_at_ = 0;
+  Progress first_, last_;
+  std::uint64_t stretches_ = 0;  // bytes of zeros that came in stretches, as memory does that was never used
+  double speed_ = 0;             // bytes a second
 };
 
 }  // namespace sealift::vm

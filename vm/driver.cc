@@ -78,6 +78,11 @@ void Move::on(MoveEvent event) {
 
 void Move::entered(MoveState before) {
   spdlog::info("vm {}: {} -> {}", name_, name_of(before), name_of(machine_.state()));
+  if (before >= MoveState::kPrecopy && before <= MoveState::kHandOver) {
+    constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
+    spdlog::debug("vm {}: pass {}, {} MiB sent of {} dealt with, {} left", name_, qemu_view_.passes,
+                  qemu_view_.ram_transferred / kMib, qemu_view_.ram_dealt / kMib, qemu_view_.ram_remaining / kMib);
+  }
   const double now = seconds_now();
   switch (machine_.state()) {
     case MoveState::kPrepare:

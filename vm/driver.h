@@ -106,7 +106,6 @@ class Move : public std::enable_shared_from_this<Move> {
   void prepare();
   void migrate();
   void hold_off(bool near_end);
-  void hold();
   void checkpoint();
   void speed_up();
   void proceed();
@@ -136,9 +135,9 @@ class Move : public std::enable_shared_from_this<Move> {
   MigrationView qemu_view_;
   Convergence convergence_;
   std::uint64_t checkpoint_bytes_ = 0;
-  std::chrono::milliseconds downtime_{0};  // the limit QEMU has now
-  bool held_off_ = false;                  // slowed down, for the checkpoint
-  bool ask_again_ = false;                 // peer_gone: dial after a while
+  std::chrono::milliseconds downtime_{0};            // the limit QEMU has now
+  SourceQemu::Hold held_ = SourceQemu::Hold::kNone;  // slowed down, for the checkpoint
+  bool ask_again_ = false;                           // peer_gone: dial after a while
   std::optional<Problem> problem_;
   double prepare_seconds_ = 0;
   double started_at_ = 0, prepare_at_ = 0, held_at_ = 0, committed_at_ = 0, sped_at_ = 0, stopped_at_ = 0,

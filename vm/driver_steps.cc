@@ -16,8 +16,8 @@ constexpr std::chrono::milliseconds kHeldDowntime{1};  // as while it must not c
 constexpr double kConvergeSeconds = 0.5;
 // How long a checkpoint takes is not known before, but both it and what was done to prepare it are work of the same
 // guest for the same enclaves. More than the limit is not believed: then it was something else that took so long.
-constexpr double kCheckpointToPrepare = 2;
-constexpr double kLongestAhead = 2;
+constexpr double kCheckpointToPrepare = 6;
+constexpr double kLongestAhead = 1.5;
 
 }  // namespace
 
@@ -78,8 +78,9 @@ void Move::prepare() {
 }
 
 void Move::migrate() {
-  convergence_ = Convergence(options_.bandwidth);
-  held_off_ = false;
+  convergence_ = Convergence(options_.bandwidth, survey_.untouched_bytes);
+  spdlog::debug("vm {}: {} MiB of the guest were never used", name_, survey_.untouched_bytes >> 20);
+  held_ = SourceQemu::Hold::kNone;
   qemu_->migrate(uri_, options_, here([this](const QmpReply& reply) {
                    if (accepted(reply)) poll();
                  }));
@@ -109,7 +110,11 @@ void Move::saw(const MigrationView& view) {
   if (moved && (state == MoveState::kPrecopy || state == MoveState::kConverge)) arm_timer();
   saw_status(view.status);
   const double now = seconds_now();
-  const bool near_end = convergence_.near_end(now, view.ram_remaining, view.ram_transferred, view.passes);
+  const bool near_end = convergence_.near_end(now, {.remaining = view.ram_remaining,
+                                                    .dealt = view.ram_dealt,
+                                                    .zeros = view.ram_zeros,
+                                                    .sent = view.ram_transferred,
+                                                    .passes = view.passes});
   const double ahead = survey_.enclaves == 0 ? 0 : std::min(kCheckpointToPrepare * prepare_seconds_, kLongestAhead);
   if (machine_.state() == MoveState::kPrecopy && (near_end || convergence_.within(ahead))) on(MoveEvent::kNearEnd);
   if (machine_.state() == MoveState::kCheckpoint) hold_off(near_end);
@@ -125,10 +130,13 @@ void Move::saw(const MigrationView& view) {
 // So that it does not converge while enclaves lay down their records; and not longer than it takes, as it has more to
 // send.
 void Move::hold_off(bool near_end) {
-  if (near_end && !std::exchange(held_off_, true)) return hold();
-  if (!near_end && convergence_.too_early() && std::exchange(held_off_, false)) {
-    qemu_->speed_up(options_, kHeldDowntime, [](const QmpReply&) {});
-  }
+  using Hold = SourceQemu::Hold;
+  Hold wanted = held_;
+  if (near_end) wanted = convergence_.zeros_may_go() ? Hold::kLoose : Hold::kTight;
+  if (!near_end && convergence_.too_early()) wanted = Hold::kNone;
+  if (std::exchange(held_, wanted) == wanted) return;
+  if (wanted == Hold::kNone) return qemu_->speed_up(options_, kHeldDowntime, [](const QmpReply&) {});
+  qemu_->hold(wanted, options_, [](const QmpReply&) {});
 }
 
 void Move::saw_status(const std::string& status) {
@@ -154,10 +162,6 @@ void Move::qemu_failed(const std::string& error) {
 bool Move::accepted(const QmpReply& reply) {
   if (reply.error == QmpReply::Error::kRefused) qemu_failed(reply.text);
   return reply.ok();
-}
-
-void Move::hold() {
-  qemu_->hold([](const QmpReply&) {});
 }
 
 void Move::checkpoint() {

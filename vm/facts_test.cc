@@ -125,13 +125,18 @@ TEST(Options, BothSidesLeaveSharedMemoryBehindAndWait) {
   EXPECT_EQ(set_up_both(compressed).size(), 2u);
 }
 
+// In the first pass, where all that is dealt with is sent.
+Progress at(std::uint64_t remaining, std::uint64_t sent) {
+  return {.remaining = remaining, .dealt = sent, .sent = sent, .passes = 1};
+}
+
 TEST(Convergence, WaitsWhileThereIsMuchAndActsInTime) {
   Convergence slow(0);
-  EXPECT_FALSE(slow.near_end(0, 0, 0, 0)) << "nothing counted yet";
+  EXPECT_FALSE(slow.near_end(0, {})) << "nothing counted yet";
   // 100 MiB/s, asked every 10 ms: some polls are left when it acts.
   double now = 0;
   std::uint64_t remaining = 512 * kMiB;
-  while (!slow.near_end(now, remaining, 512 * kMiB - remaining, 1)) {
+  while (!slow.near_end(now, at(remaining, 512 * kMiB - remaining))) {
     ASSERT_GT(remaining, kMiB);
     now += 0.01;
     remaining -= kMiB;
@@ -140,21 +145,21 @@ TEST(Convergence, WaitsWhileThereIsMuchAndActsInTime) {
   EXPECT_GT(remaining, 20 * kMiB);
   // Ten times as fast: earlier.
   Convergence fast(0);
-  EXPECT_FALSE(fast.near_end(0, 1024 * kMiB, 0, 1));
-  EXPECT_FALSE(fast.near_end(0.01, 1014 * kMiB, 10 * kMiB, 1));
-  EXPECT_TRUE(fast.near_end(0.9, 110 * kMiB, 914 * kMiB, 1));
+  EXPECT_FALSE(fast.near_end(0, at(1024 * kMiB, 0)));
+  EXPECT_FALSE(fast.near_end(0.01, at(1014 * kMiB, 10 * kMiB)));
+  EXPECT_TRUE(fast.near_end(0.9, at(110 * kMiB, 914 * kMiB)));
 }
 
 TEST(Convergence, WhatIsDoneMeanwhileBeginsInTime) {
   Convergence convergence(0);
   EXPECT_FALSE(convergence.within(1e9)) << "nothing known";
-  EXPECT_FALSE(convergence.near_end(0, 1000 * kMiB, 0, 1));
+  EXPECT_FALSE(convergence.near_end(0, at(1000 * kMiB, 0)));
   EXPECT_FALSE(convergence.within(1e9)) << "no speed yet";
-  EXPECT_FALSE(convergence.near_end(1, 900 * kMiB, 100 * kMiB, 1));
+  EXPECT_FALSE(convergence.near_end(1, at(900 * kMiB, 100 * kMiB)));
   EXPECT_FALSE(convergence.within(8.9));
   EXPECT_TRUE(convergence.within(9.1));
   // At the speed of all of it, not of the fastest stretch.
-  EXPECT_FALSE(convergence.near_end(1.5, 500 * kMiB, 500 * kMiB, 1));
+  EXPECT_FALSE(convergence.near_end(1.5, at(500 * kMiB, 500 * kMiB)));
   EXPECT_FALSE(convergence.within(1.4));
   EXPECT_TRUE(convergence.within(1.6));
 }
@@ -162,23 +167,58 @@ TEST(Convergence, WhatIsDoneMeanwhileBeginsInTime) {
 // A stretch of zeros goes by at the speed of memory: it may be over at once, but if it is not there is time again.
 TEST(Convergence, ZerosUnderABandwidthLimit) {
   Convergence limited(100 * kMiB);
-  EXPECT_FALSE(limited.near_end(0, 1000 * kMiB, 0, 1));
+  EXPECT_FALSE(limited.near_end(0, {1000 * kMiB, 0 * kMiB, 0 * kMiB, 0, 1}));
   // What a tenth of a second allows is sent in some milliseconds, and tells nothing.
-  EXPECT_FALSE(limited.near_end(0.01, 990 * kMiB, 10 * kMiB, 1));
-  EXPECT_FALSE(limited.near_end(1, 890 * kMiB, 110 * kMiB, 1));
-  EXPECT_TRUE(limited.near_end(1.01, 500 * kMiB, 110 * kMiB, 1));
+  EXPECT_FALSE(limited.near_end(0.01, {990 * kMiB, 10 * kMiB, 0 * kMiB, 10 * kMiB, 1}));
+  EXPECT_FALSE(limited.near_end(1, {890 * kMiB, 110 * kMiB, 0 * kMiB, 110 * kMiB, 1}));
+  EXPECT_TRUE(limited.near_end(1.01, {500 * kMiB, 500 * kMiB, 390 * kMiB, 110 * kMiB, 1}));
+  EXPECT_TRUE(limited.zeros_may_go());
+  EXPECT_FALSE(limited.too_early()) << "as long as there are zeros, there may be only zeros";
+  EXPECT_FALSE(limited.near_end(1.2, {499 * kMiB, 501 * kMiB, 390 * kMiB, 111 * kMiB, 1}));
   EXPECT_TRUE(limited.too_early());
-  EXPECT_FALSE(limited.near_end(1.2, 499 * kMiB, 111 * kMiB, 1));
-  EXPECT_TRUE(limited.too_early());
-  EXPECT_TRUE(limited.near_end(6, 20 * kMiB, 590 * kMiB, 1));
+  EXPECT_TRUE(limited.near_end(6, {20 * kMiB, 980 * kMiB, 390 * kMiB, 590 * kMiB, 1}));
+  EXPECT_FALSE(limited.zeros_may_go());
   EXPECT_FALSE(limited.too_early());
-  EXPECT_TRUE(limited.near_end(6.1, 200 * kMiB, 610 * kMiB, 2));
+  EXPECT_TRUE(limited.near_end(6.1, {200 * kMiB, 1000 * kMiB, 390 * kMiB, 610 * kMiB, 2}));
+  EXPECT_FALSE(limited.zeros_may_go());
   EXPECT_FALSE(limited.too_early());
+}
+
+// A balloon tells which pages are free: what remains falls, and nothing went by.
+TEST(Convergence, FreePagesAreNoSpeed) {
+  Convergence convergence(0);
+  EXPECT_FALSE(convergence.near_end(0, at(1000 * kMiB, 0)));
+  EXPECT_FALSE(convergence.near_end(0.01, at(990 * kMiB, 1 * kMiB)));
+  EXPECT_FALSE(convergence.near_end(0.02, at(300 * kMiB, 2 * kMiB)));
+  EXPECT_FALSE(convergence.within(2.9));
+  EXPECT_TRUE(convergence.within(3.1));
+}
+
+// Memory that was never used is passed over in no time, wherever it lies.
+TEST(Convergence, UntouchedMemoryIsNoWork) {
+  Convergence convergence(0, 400 * kMiB);
+  EXPECT_FALSE(convergence.near_end(0, at(1000 * kMiB, 0)));
+  EXPECT_FALSE(convergence.near_end(1, at(900 * kMiB, 100 * kMiB)));
+  EXPECT_FALSE(convergence.within(4.9));
+  EXPECT_TRUE(convergence.within(5.1));
+  // Half of it goes by.
+  EXPECT_FALSE(convergence.near_end(2, {600 * kMiB, 400 * kMiB, 200 * kMiB, 200 * kMiB, 1}));
+  EXPECT_FALSE(convergence.within(3.9));
+  EXPECT_TRUE(convergence.within(4.1));
+  // Zeros among other pages are data, and will be as many in the rest.
+  EXPECT_FALSE(convergence.near_end(3, {400 * kMiB, 600 * kMiB, 220 * kMiB, 380 * kMiB, 1}));
+  EXPECT_FALSE(convergence.within(1.4));
+  EXPECT_TRUE(convergence.within(1.6));
+  // The guest's word is not believed beyond what there is.
+  Convergence liar(0, ~std::uint64_t{0});
+  EXPECT_FALSE(liar.near_end(0, at(1000 * kMiB, 0)));
+  EXPECT_FALSE(liar.near_end(1, at(900 * kMiB, 100 * kMiB)));
+  EXPECT_TRUE(liar.within(0));
 }
 
 TEST(Convergence, ASecondPassIsNearTheEnd) {
   Convergence convergence(0);
-  EXPECT_TRUE(convergence.near_end(0, 512 * kMiB, 0, 2));
+  EXPECT_TRUE(convergence.near_end(0, {.remaining = 512 * kMiB, .passes = 2}));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ using nlohmann::json;
 
 constexpr std::uint64_t kUnlimited = 10ull << 30;
 constexpr std::uint64_t kHeld = 256u << 10;  // below ten bytes a second would mean: no limit
+constexpr std::uint64_t kHeldLoosely = 8u << 20;
 // While held off nothing may fit: what could be sent in 1 ms at kHeld is less than a page.
 constexpr int kHeldDowntimeMs = 1;
 constexpr std::chrono::milliseconds kAgain{20};
@@ -42,6 +43,9 @@ MigrationView view_of(const json& query_migrate) {
   view.ram_remaining = number<std::uint64_t>(ram, "remaining");
   view.ram_transferred = number<std::uint64_t>(ram, "transferred");
   view.passes = number<std::uint64_t>(ram, "dirty-sync-count");
+  const auto page = number<std::uint64_t>(ram, "page-size");
+  view.ram_zeros = number<std::uint64_t>(ram, "duplicate") * page;
+  view.ram_dealt = number<std::uint64_t>(ram, "normal") * page + view.ram_zeros;
   view.bytes_per_second = number<double>(ram, "mbps") * 1e6 / 8;
   view.setup_ms = number<double>(query_migrate, "setup-time");
   view.downtime_ms = number<double>(query_migrate, "downtime");
@@ -123,8 +127,10 @@ void SourceQemu::migrate(const std::string& uri, const MoveOptions& options, Don
   client_->sequence(std::move(commands), std::move(done));
 }
 
-void SourceQemu::hold(Done done) {
-  client_->execute({"migrate-set-parameters", {{"max-bandwidth", kHeld}, {"downtime-limit", kHeldDowntimeMs}}},
+void SourceQemu::hold(Hold how, const MoveOptions& options, Done done) {
+  std::uint64_t bandwidth = how == Hold::kLoose ? kHeldLoosely : kHeld;
+  if (options.bandwidth != 0) bandwidth = std::min(bandwidth, options.bandwidth);
+  client_->execute({"migrate-set-parameters", {{"max-bandwidth", bandwidth}, {"downtime-limit", kHeldDowntimeMs}}},
                    std::move(done));
 }
 

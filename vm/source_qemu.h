@@ -21,6 +21,7 @@ struct MigrationView {
   std::string status;
   std::string error;
   std::uint64_t ram_total = 0, ram_remaining = 0, ram_transferred = 0, passes = 0;
+  std::uint64_t ram_dealt = 0, ram_zeros = 0;  // pages sent, those of zeros too; and these alone
   double bytes_per_second = 0;
   double setup_ms = 0, downtime_ms = 0, total_ms = 0;  // QEMU's own
   [[nodiscard]] bool under_way() const;
@@ -40,8 +41,11 @@ class SourceQemu : public std::enable_shared_from_this<SourceQemu> {
 
   void open(Callbacks callbacks, FactsHandler done);
   void migrate(const std::string& uri, const MoveOptions& options, Done done);
-  // So slow that QEMU never converges; the guest runs at full speed.
-  void hold(Done done);
+  // So slow that QEMU does not converge; the guest runs at full speed. kLoose: pages of zeros, of which one takes nine
+  // bytes, still go as fast as an ordinary network sends others; and so might the few that a guest has written which
+  // does nothing, pass after pass, until there are none. Not for the second pass therefore.
+  enum class Hold : std::uint8_t { kNone, kLoose, kTight };
+  void hold(Hold how, const MoveOptions& options, Done done);
   void speed_up(const MoveOptions& options, std::chrono::milliseconds downtime, Done done);
   void proceed(Done done);
   void poll(std::function<void(const MigrationView&)> done);

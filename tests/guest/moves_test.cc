@@ -1,5 +1,7 @@
 // A guest's enclaves move with it: checkpointed into its memory, rebuilt in place on the other machine, granted by the
 // agent that they left.
+#include <unistd.h>
+
 #include "tests/guest/world.h"
 
 namespace sealift::guest_test {
@@ -63,6 +65,9 @@ TEST_F(GuestMoves, WhatTheGuestNeedsIsKnownBeforehand) {
   wait_guest(*a_, 2);
   const Guest guest = known(*a_);
   EXPECT_GT(guest.cpus, 0u);
+  // This machine's, as the broker runs on it.
+  EXPECT_GT(guest.untouched_bytes, 0u);
+  EXPECT_LT(guest.untouched_bytes, static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * 4096);
   EXPECT_EQ(guest.epc_bytes(), 2 * guest.enclaves[0].epc_bytes);
   EXPECT_GT(guest.enclaves[0].epc_bytes, guest.enclaves[0].pages * 4096);
   EXPECT_EQ(guest.enclaves[0].name, "guest");
