@@ -5,6 +5,13 @@
 
 namespace sealift::vm {
 
+namespace {
+
+// QEMU sends what a tenth of a second allows at once, and a socket takes some MiB in no time: before, a speed is none.
+constexpr double kSettled = 0.2;
+
+}  // namespace
+
 bool Convergence::near_end(double now, const Progress& progress) {
   if (progress.passes == 0) return false;  // QEMU has not counted yet what there is to send
   if (begun_ && limit_ > 0) speed_ *= std::exp2((last_at_ - now) / kHalfLife);
@@ -39,8 +46,9 @@ bool Convergence::too_early() const {
 bool Convergence::within(double seconds) const {
   const std::uint64_t passed = std::min(stretches_, untouched_);
   const std::uint64_t work = last_.dealt - first_.dealt - passed;
-  if (work == 0) return false;  // no speed yet
-  const double rate = static_cast<double>(work) / (last_at_ - first_at_);
+  if (work == 0 || last_at_ - first_at_ < kSettled) return false;  // no speed yet
+  double rate = static_cast<double>(work) / (last_at_ - first_at_);
+  if (limit_ > 0) rate = std::min(rate, limit_);
   const std::uint64_t left = last_.remaining - std::min(last_.remaining, untouched_ - passed);
   return static_cast<double>(left) <= rate * seconds;
 }

@@ -16,7 +16,7 @@ constexpr std::chrono::milliseconds kHeldDowntime{1};  // as while it must not c
 constexpr double kConvergeSeconds = 0.5;
 // How long a checkpoint takes is not known before, but both it and what was done to prepare it are work of the same
 // guest for the same enclaves. More than the limit is not believed: then it was something else that took so long.
-constexpr double kCheckpointToPrepare = 6;
+constexpr double kCheckpointToPrepare = 8;
 constexpr double kLongestAhead = 1.5;
 
 }  // namespace

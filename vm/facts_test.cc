@@ -188,10 +188,26 @@ TEST(Convergence, ZerosUnderABandwidthLimit) {
 TEST(Convergence, FreePagesAreNoSpeed) {
   Convergence convergence(0);
   EXPECT_FALSE(convergence.near_end(0, at(1000 * kMiB, 0)));
-  EXPECT_FALSE(convergence.near_end(0.01, at(990 * kMiB, 1 * kMiB)));
-  EXPECT_FALSE(convergence.near_end(0.02, at(300 * kMiB, 2 * kMiB)));
+  EXPECT_FALSE(convergence.near_end(0.1, at(990 * kMiB, 10 * kMiB)));
+  EXPECT_FALSE(convergence.near_end(0.2, at(300 * kMiB, 20 * kMiB)));
   EXPECT_FALSE(convergence.within(2.9));
   EXPECT_TRUE(convergence.within(3.1));
+}
+
+// The first tenth of a second's bytes leave at once.
+TEST(Convergence, TheFirstBurstIsNoSpeed) {
+  Convergence limited(100 * kMiB);
+  EXPECT_FALSE(limited.near_end(0, at(1000 * kMiB, 0)));
+  EXPECT_FALSE(limited.near_end(0.008, at(990 * kMiB, 10 * kMiB)));
+  EXPECT_FALSE(limited.within(2));
+  EXPECT_FALSE(limited.near_end(0.2, at(960 * kMiB, 40 * kMiB)));
+  EXPECT_FALSE(limited.within(9.5));
+  EXPECT_TRUE(limited.within(9.7));
+  // Nor is it one where a network limits, which nobody has told of, and a socket's buffer.
+  Convergence unlimited(0);
+  EXPECT_FALSE(unlimited.near_end(0, at(1000 * kMiB, 0)));
+  EXPECT_FALSE(unlimited.near_end(0.008, at(990 * kMiB, 10 * kMiB)));
+  EXPECT_FALSE(unlimited.within(2));
 }
 
 // Memory that was never used is passed over in no time, wherever it lies.
