@@ -15,9 +15,11 @@ constexpr std::chrono::milliseconds kShortestDowntime{5};
 constexpr std::chrono::milliseconds kHeldDowntime{1};  // as while it must not converge
 constexpr double kConvergeSeconds = 0.5;
 // How long a checkpoint takes is not known before, but both it and what was done to prepare it are work of the same
-// guest for the same enclaves. More than the limit is not believed: then it was something else that took so long.
+// guest for the same enclaves. More than the limits is not believed: then it was something else that took so long, with
+// few enclaves the messages' ways.
 constexpr double kCheckpointToPrepare = 8;
 constexpr double kLongestAhead = 1.5;
+constexpr double kLongestAheadEach = 0.03;
 
 }  // namespace
 
@@ -115,7 +117,8 @@ void Move::saw(const MigrationView& view) {
                                                     .zeros = view.ram_zeros,
                                                     .sent = view.ram_transferred,
                                                     .passes = view.passes});
-  const double ahead = survey_.enclaves == 0 ? 0 : std::min(kCheckpointToPrepare * prepare_seconds_, kLongestAhead);
+  const double ahead =
+      std::min({kCheckpointToPrepare * prepare_seconds_, kLongestAheadEach * survey_.enclaves, kLongestAhead});
   if (machine_.state() == MoveState::kPrecopy && (near_end || convergence_.within(ahead))) on(MoveEvent::kNearEnd);
   if (machine_.state() == MoveState::kCheckpoint) hold_off(near_end);
   if (!near_end) sped_at_ = now;  // as long as there is much to send, it is not the limit that matters
