@@ -12,7 +12,6 @@ namespace {
 
 // At first QEMU may pause the guest for no longer than this; twice as long whenever it has not converged for a while.
 constexpr std::chrono::milliseconds kShortestDowntime{5};
-constexpr std::chrono::milliseconds kHeldDowntime{1};  // as while it must not converge
 constexpr double kConvergeSeconds = 0.5;
 // How long a checkpoint takes is not known before, but both it and what was done to prepare it are work of the same
 // guest for the same enclaves. More than the limits is not believed: then it was something else that took so long, with
@@ -138,7 +137,6 @@ void Move::hold_off(bool near_end) {
   if (near_end) wanted = convergence_.zeros_may_go() ? Hold::kLoose : Hold::kTight;
   if (!near_end && convergence_.too_early()) wanted = Hold::kNone;
   if (std::exchange(held_, wanted) == wanted) return;
-  if (wanted == Hold::kNone) return qemu_->speed_up(options_, kHeldDowntime, [](const QmpReply&) {});
   qemu_->hold(wanted, options_, [](const QmpReply&) {});
 }
 

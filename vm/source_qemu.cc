@@ -19,6 +19,10 @@ constexpr std::chrono::milliseconds kAgain{20};
 constexpr std::chrono::milliseconds kReconnect{200};
 constexpr std::chrono::milliseconds kYank{1'000};  // QEMU answers within milliseconds, under TCG within some hundreds
 
+std::uint64_t bandwidth_of(const MoveOptions& options) {
+  return options.bandwidth == 0 ? kUnlimited : options.bandwidth;
+}
+
 template <typename T>
 T number(const json& from, const char* key) {
   if (!from.is_object()) return 0;
@@ -120,25 +124,23 @@ std::vector<QmpCommand> SourceQemu::restore() const {
 // passes).
 void SourceQemu::migrate(const std::string& uri, const MoveOptions& options, Done done) {
   std::vector<QmpCommand> commands = set_up_both(options);
-  commands.push_back({"migrate-set-parameters",
-                      {{"max-bandwidth", options.bandwidth == 0 ? kUnlimited : options.bandwidth},
-                       {"downtime-limit", kHeldDowntimeMs}}});
+  commands.push_back(
+      {"migrate-set-parameters", {{"max-bandwidth", bandwidth_of(options)}, {"downtime-limit", kHeldDowntimeMs}}});
   commands.push_back({"migrate", {{"uri", uri}}});
   client_->sequence(std::move(commands), std::move(done));
 }
 
 void SourceQemu::hold(Hold how, const MoveOptions& options, Done done) {
-  std::uint64_t bandwidth = how == Hold::kLoose ? kHeldLoosely : kHeld;
-  if (options.bandwidth != 0) bandwidth = std::min(bandwidth, options.bandwidth);
+  std::uint64_t bandwidth = bandwidth_of(options);
+  if (how != Hold::kNone) bandwidth = std::min(bandwidth, how == Hold::kLoose ? kHeldLoosely : kHeld);
   client_->execute({"migrate-set-parameters", {{"max-bandwidth", bandwidth}, {"downtime-limit", kHeldDowntimeMs}}},
                    std::move(done));
 }
 
 void SourceQemu::speed_up(const MoveOptions& options, std::chrono::milliseconds downtime, Done done) {
-  client_->execute({"migrate-set-parameters",
-                    {{"max-bandwidth", options.bandwidth == 0 ? kUnlimited : options.bandwidth},
-                     {"downtime-limit", downtime.count()}}},
-                   std::move(done));
+  client_->execute(
+      {"migrate-set-parameters", {{"max-bandwidth", bandwidth_of(options)}, {"downtime-limit", downtime.count()}}},
+      std::move(done));
 }
 
 void SourceQemu::proceed(Done done) {

@@ -41,7 +41,8 @@ class SourceQemu : public std::enable_shared_from_this<SourceQemu> {
 
   void open(Callbacks callbacks, FactsHandler done);
   void migrate(const std::string& uri, const MoveOptions& options, Done done);
-  // So slow that QEMU does not converge; the guest runs at full speed. kLoose: pages of zeros, of which one takes nine
+  // So slow that QEMU does not converge; the guest runs at full speed. kNone: as fast as before, and still so that it
+  // does not converge by itself. kLoose: pages of zeros, of which one takes nine
   // bytes, still go as fast as an ordinary network sends others; and so might the few that a guest has written which
   // does nothing, pass after pass, until there are none. Not for the second pass therefore.
   enum class Hold : std::uint8_t { kNone, kLoose, kTight };
