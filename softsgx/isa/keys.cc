@@ -1,32 +1,15 @@
 #include "softsgx/isa/keys.h"
 
-#include <openssl/core_names.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/params.h>
+#include <nettle/cmac.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <mutex>
 
 // EREPORT and EGETKEY run in a signal handler. It interrupts a thread synchronously, at that thread's own ENCLU inside
-// an enclave, so nothing of the host program is interrupted halfway, unless the program entered the enclave from a
-// handler of its own that had interrupted malloc. Therefore the contexts are made beforehand, and rekeying one does not
-// allocate (keys_test.cc counts).
+// an enclave; but the program may have entered the enclave from a handler of its own that had interrupted anything. So
+// nothing here allocates or locks: nettle's contexts are plain objects (keys_test.cc counts).
 namespace softsgx::keys {
 namespace {
-
-constexpr std::size_t kContexts = 64;  // more threads than this at once wait for one another
-
-struct Context {
-  std::atomic_flag busy;
-  EVP_MAC_CTX* mac = nullptr;  // lives as long as the process
-};
-Context contexts[kContexts];
-std::once_flag made;
 
 // The layout is ours (see keys.h); the fields are the SDM's.
 struct Dependencies {
@@ -160,35 +143,13 @@ sgx::Error provisioning(const Machine& m, const Identity& who, const sgx::Keyreq
 
 }  // namespace
 
-void prepare() {
-  std::call_once(made, [] {
-    EVP_MAC* const algorithm = EVP_MAC_fetch(nullptr, "CMAC", nullptr);
-    for (Context& c : contexts) {
-      char cipher[] = "AES-128-CBC";
-      const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_CIPHER, cipher, 0),
-                                   OSSL_PARAM_construct_end()};
-      const std::uint8_t zero_key[16] = {};
-      c.mac = EVP_MAC_CTX_new(algorithm);
-      // The first keying fetches the cipher; later ones only expand a key.
-      if (c.mac == nullptr || EVP_MAC_init(c.mac, zero_key, sizeof(zero_key), params) != 1) {
-        std::fputs("softsgx: OpenSSL offers no AES-CMAC; install its default provider\n", stderr);
-        std::abort();
-      }
-    }
-    EVP_MAC_free(algorithm);
-  });
-}
-
 Key cmac(const Key& key, std::span<const std::byte> message) noexcept {
-  Context* c = contexts;
-  while (c->busy.test_and_set(std::memory_order_acquire)) c = c + 1 == std::end(contexts) ? contexts : c + 1;
+  cmac_aes128_ctx ctx;
+  cmac_aes128_set_key(&ctx, key.data());
+  cmac_aes128_update(&ctx, message.size(), reinterpret_cast<const std::uint8_t*>(message.data()));
   Key out{};
-  std::size_t length = 0;
-  const bool ok = EVP_MAC_init(c->mac, key.data(), key.size(), nullptr) == 1 &&
-                  EVP_MAC_update(c->mac, reinterpret_cast<const std::uint8_t*>(message.data()), message.size()) == 1 &&
-                  EVP_MAC_final(c->mac, out.data(), &length, out.size()) == 1;
-  if (!ok) std::abort();  // a wrong key would be worse
-  c->busy.clear(std::memory_order_release);
+  cmac_aes128_digest(&ctx, out.size(), out.data());
+  explicit_bzero(&ctx, sizeof(ctx));
   return out;
 }
 

@@ -16,10 +16,7 @@ namespace softsgx::keys {
 
 using Key = std::array<std::uint8_t, 16>;
 
-// Makes the contexts that cmac() uses. Called by Machine::open; harmless when repeated.
-void prepare();
-
-// AES-128-CMAC. Async-signal-safe as far as keys.cc argues.
+// AES-128-CMAC. Async-signal-safe.
 [[nodiscard]] Key cmac(const Key& key, std::span<const std::byte> message) noexcept;
 
 // The key with which EREPORT authenticates a report for `target`, and which the target gets from EGETKEY.

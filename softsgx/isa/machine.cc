@@ -2,8 +2,6 @@
 
 #include <cpuid.h>
 #include <fcntl.h>
-#include <openssl/rand.h>
-#include <openssl/sha.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "softsgx/isa/keys.h"
+#include "softsgx/isa/digest.h"
 #include "softsgx/isa/machine_format.h"
 #include "softsgx/isa/raw_syscall.h"
 
@@ -69,7 +67,7 @@ bool sound_xfrm(std::uint64_t x) noexcept {
 // Never 0, which is what memory without a section says.
 bool draw_generation(std::uint64_t& out) noexcept {
   do {
-    if (RAND_bytes(reinterpret_cast<std::uint8_t*>(&out), sizeof(out)) != 1) return false;
+    if (!draw_random(out)) return false;
   } while (out == 0);
   return true;
 }
@@ -112,8 +110,7 @@ std::unique_ptr<Machine> Machine::create(const std::string& path, const CreateOp
     h.cpusvn = package->cpusvn();
     h.xfrm_allowed = package->xfrm_allowed();
     control.report_keyid = package->report_keyid();
-  } else if (RAND_bytes(reinterpret_cast<std::uint8_t*>(&h.fuses), sizeof(h.fuses)) != 1 ||
-             RAND_bytes(control.report_keyid.data(), static_cast<int>(control.report_keyid.size())) != 1) {
+  } else if (!draw_random(h.fuses) || !draw_random(control.report_keyid)) {
     error = "cannot create " + path + ": the random generator failed";
     return nullptr;
   } else {
@@ -132,7 +129,8 @@ std::unique_ptr<Machine> Machine::create(const std::string& path, const CreateOp
         "cannot create " + path + ": XFRM must have x87 and SSE, and AVX-512's three bits only together and with AVX";
     return nullptr;
   }
-  SHA256(reinterpret_cast<const std::uint8_t*>(&h), offsetof(Header, checksum), h.checksum);
+  const Digest checksum = sha256(&h, offsetof(Header, checksum));
+  std::copy(checksum.begin(), checksum.end(), std::begin(h.checksum));
 
   // Made under another name and linked into place, so that nobody ever opens a half-made machine.
   const std::uint64_t bytes =
@@ -173,9 +171,9 @@ std::unique_ptr<Machine> Machine::open(const std::string& path, const OpenOption
 const char* Machine::header_problem(const Header& h) noexcept {
   if (std::memcmp(h.magic, kMachineMagic, sizeof(h.magic)) != 0) return "not a machine file (bad magic)";
   if (h.version != kMachineVersion) return "made by another version of softsgx (unknown file version)";
-  std::uint8_t checksum[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const std::uint8_t*>(&h), offsetof(Header, checksum), checksum);
-  if (std::memcmp(checksum, h.checksum, sizeof(checksum)) != 0) return "corrupt machine file (bad header checksum)";
+  const Digest checksum = sha256(&h, offsetof(Header, checksum));
+  if (!std::equal(checksum.begin(), checksum.end(), std::begin(h.checksum), std::end(h.checksum)))
+    return "corrupt machine file (bad header checksum)";
   const Layout layout = Layout::of(h.epc_pages);
   if (h.header_bytes != sizeof(Header) || h.epc_pages == 0 || h.epc_pages >= kNotEpc ||
       h.bitmap_offset != layout.bitmap || h.epcm_offset != layout.epcm || h.epc_offset != layout.epc ||
@@ -221,7 +219,6 @@ bool Machine::map(const OpenOptions& options, std::string& error) {
   epcm_ = reinterpret_cast<EpcmEntry*>(map_ + h.epcm_offset);
   epc_pages_ = pages;
   if (!reserve_epc()) return refuse(std::strerror(errno));
-  keys::prepare();  // here, because the leaves that derive keys run in signal handlers
   first_ = options.first;
   count_ = options.count == kNotEpc ? pages - options.first : options.count;
   return true;

@@ -1,6 +1,5 @@
 // Who owns which EPC page. Everything here runs under the machine's lock; see machine.h, rule 2.
 #include <fcntl.h>
-#include <openssl/rand.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "softsgx/isa/digest.h"
 #include "softsgx/isa/machine.h"
 #include "softsgx/isa/machine_format.h"
 
@@ -150,9 +150,9 @@ void Machine::power_cycle() {
   if (whole) {
     // First: whoever still runs finds its EPC lost, rather than free.
     std::uint64_t generation = 0;
-    while (generation == 0) (void)RAND_bytes(reinterpret_cast<std::uint8_t*>(&generation), sizeof(generation));
+    while (generation == 0) (void)draw_random(generation);
     std::atomic_ref(control_->generation).store(generation);
-    (void)RAND_bytes(control_->report_keyid.data(), static_cast<int>(control_->report_keyid.size()));
+    (void)draw_random(control_->report_keyid);
   }
   for (EpcIndex i = first_; i < first_ + count_; ++i) {
     if (allocated(i)) free_locked(i);

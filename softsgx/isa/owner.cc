@@ -1,4 +1,3 @@
-#include <openssl/sha.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "softsgx/isa/digest.h"
 #include "softsgx/isa/machine.h"
 
 namespace softsgx {
@@ -41,10 +41,9 @@ ProcStat read_stat(const std::string& pid) {
 std::uint64_t boot_hash() {
   std::ifstream in("/proc/sys/kernel/random/boot_id");
   const std::string id{std::istreambuf_iterator<char>(in), {}};
-  std::uint8_t digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const std::uint8_t*>(id.data()), id.size(), digest);
+  const Digest digest = sha256(id.data(), id.size());
   std::uint64_t out = 0;
-  std::memcpy(&out, digest, sizeof(out));
+  std::memcpy(&out, digest.data(), sizeof(out));
   return out;
 }
 

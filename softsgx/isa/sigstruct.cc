@@ -1,16 +1,11 @@
 #include "softsgx/isa/sigstruct.h"
 
-#include <openssl/bn.h>
-#include <openssl/core_names.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/param_build.h>
-#include <openssl/rsa.h>
-#include <openssl/sha.h>
+#include <gmp.h>
+#include <nettle/rsa.h>
+#include <nettle/sha2.h>
 
-#include <algorithm>
+#include <cstdint>
 #include <cstring>
-#include <memory>
 
 #include "softsgx/isa/secinfo.h"
 
@@ -20,67 +15,55 @@ namespace {
 constexpr std::uint32_t kIntelVendor = 0x8086;
 constexpr std::uint32_t kExponent = 3;
 
-template <auto Free>
-struct Deleter {
-  template <typename T>
-  void operator()(T* p) const noexcept {
-    Free(p);
-  }
-};
-using Bn = std::unique_ptr<BIGNUM, Deleter<BN_free>>;
-using BnCtx = std::unique_ptr<BN_CTX, Deleter<BN_CTX_free>>;
-using Pkey = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
-using PkeyCtx = std::unique_ptr<EVP_PKEY_CTX, Deleter<EVP_PKEY_CTX_free>>;
-using MdCtx = std::unique_ptr<EVP_MD_CTX, Deleter<EVP_MD_CTX_free>>;
-using ParamBld = std::unique_ptr<OSSL_PARAM_BLD, Deleter<OSSL_PARAM_BLD_free>>;
-using Params = std::unique_ptr<OSSL_PARAM, Deleter<OSSL_PARAM_free>>;
-
-// The host program may use the same libcrypto; failures here must not show up in its error queue.
-class ErrorMark {
+class Number {
  public:
-  ErrorMark() noexcept { ERR_set_mark(); }
-  ~ErrorMark() { ERR_pop_to_mark(); }
-  ErrorMark(const ErrorMark&) = delete;
-  ErrorMark& operator=(const ErrorMark&) = delete;
-};
+  Number() noexcept { mpz_init(value_); }
+  explicit Number(const std::uint8_t (&little_endian)[sgx::kRsaBytes]) noexcept : Number() {
+    mpz_import(value_, sgx::kRsaBytes, -1, 1, 0, 0, little_endian);
+  }
+  ~Number() { mpz_clear(value_); }
+  Number(const Number&) = delete;
+  Number& operator=(const Number&) = delete;
 
-Bn number(const std::uint8_t (&little_endian)[sgx::kRsaBytes]) noexcept {
-  return Bn(BN_lebin2bn(little_endian, sgx::kRsaBytes, nullptr));
-}
+  [[nodiscard]] mpz_ptr get() noexcept { return value_; }
+  [[nodiscard]] mpz_srcptr get() const noexcept { return value_; }
+
+ private:
+  mpz_t value_;
+};
 
 // q1 = floor(S^2 / M), q2 = floor((S^3 - q1*S*M) / M) = floor(S * (S^2 mod M) / M).
-bool quotients_match(const sgx::Sigstruct& s, const BIGNUM* modulus, const BIGNUM* signature) noexcept {
-  const Bn q1 = number(s.q1), q2 = number(s.q2);
-  const Bn square(BN_new()), quotient(BN_new()), remainder(BN_new()), product(BN_new());
-  const BnCtx ctx(BN_CTX_new());
-  if (!q1 || !q2 || !square || !quotient || !remainder || !product || !ctx) return false;
-  if (BN_sqr(square.get(), signature, ctx.get()) != 1 ||
-      BN_div(quotient.get(), remainder.get(), square.get(), modulus, ctx.get()) != 1 ||
-      BN_cmp(quotient.get(), q1.get()) != 0) {
-    return false;
-  }
-  return BN_mul(product.get(), signature, remainder.get(), ctx.get()) == 1 &&
-         BN_div(quotient.get(), nullptr, product.get(), modulus, ctx.get()) == 1 &&
-         BN_cmp(quotient.get(), q2.get()) == 0;
+bool quotients_match(const sgx::Sigstruct& s, const Number& modulus, const Number& signature) noexcept {
+  const Number q1(s.q1), q2(s.q2);
+  Number product, quotient, remainder;
+  mpz_mul(product.get(), signature.get(), signature.get());
+  mpz_fdiv_qr(quotient.get(), remainder.get(), product.get(), modulus.get());
+  if (mpz_cmp(quotient.get(), q1.get()) != 0) return false;
+  mpz_mul(product.get(), signature.get(), remainder.get());
+  mpz_fdiv_q(quotient.get(), product.get(), modulus.get());
+  return mpz_cmp(quotient.get(), q2.get()) == 0;
 }
 
-Pkey public_key(const BIGNUM* modulus) noexcept {
-  const Bn exponent(BN_new());
-  const ParamBld builder(OSSL_PARAM_BLD_new());
-  const PkeyCtx ctx(EVP_PKEY_CTX_new_from_name(nullptr, "RSA", nullptr));
-  if (!exponent || !builder || !ctx || BN_set_word(exponent.get(), kExponent) != 1 ||
-      OSSL_PARAM_BLD_push_BN(builder.get(), OSSL_PKEY_PARAM_RSA_N, modulus) != 1 ||
-      OSSL_PARAM_BLD_push_BN(builder.get(), OSSL_PKEY_PARAM_RSA_E, exponent.get()) != 1) {
-    return nullptr;
+class PublicKey {
+ public:
+  explicit PublicKey(const Number& modulus) noexcept {
+    rsa_public_key_init(&key_);
+    mpz_set(key_.n, modulus.get());
+    mpz_set_ui(key_.e, kExponent);
   }
-  const Params params(OSSL_PARAM_BLD_to_param(builder.get()));
-  EVP_PKEY* key = nullptr;
-  if (!params || EVP_PKEY_fromdata_init(ctx.get()) != 1 ||
-      EVP_PKEY_fromdata(ctx.get(), &key, EVP_PKEY_PUBLIC_KEY, params.get()) != 1) {
-    return nullptr;
+  ~PublicKey() { rsa_public_key_clear(&key_); }
+  PublicKey(const PublicKey&) = delete;
+  PublicKey& operator=(const PublicKey&) = delete;
+
+  // PKCS#1 v1.5. `hash` is used up. False, too, if the modulus does not have 3072 bits or makes no sense.
+  [[nodiscard]] bool verifies(sha256_ctx& hash, const Number& signature) noexcept {
+    return rsa_public_key_prepare(&key_) == 1 && key_.size == sgx::kRsaBytes &&
+           rsa_sha256_verify(&key_, &hash, signature.get()) == 1;
   }
-  return Pkey(key);
-}
+
+ private:
+  rsa_public_key key_;
+};
 
 }  // namespace
 
@@ -92,25 +75,22 @@ bool sigstruct_well_formed(const sgx::Sigstruct& s) noexcept {
 }
 
 bool sigstruct_signature_valid(const sgx::Sigstruct& s) noexcept {
-  const ErrorMark mark;
-  const Bn modulus = number(s.modulus), signature = number(s.signature);
-  if (!modulus || !signature || BN_is_zero(modulus.get()) || !quotients_match(s, modulus.get(), signature.get()))
-    return false;
-  const Pkey key = public_key(modulus.get());
-  const MdCtx ctx(EVP_MD_CTX_new());
-  if (!key || !ctx) return false;
-  std::uint8_t big_endian[sgx::kRsaBytes];
-  std::reverse_copy(std::begin(s.signature), std::end(s.signature), std::begin(big_endian));
+  const Number modulus(s.modulus), signature(s.signature);
+  if (mpz_sgn(modulus.get()) == 0 || !quotients_match(s, modulus, signature)) return false;
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(&s);
-  return EVP_DigestVerifyInit(ctx.get(), nullptr, EVP_sha256(), nullptr, key.get()) == 1 &&
-         EVP_DigestVerifyUpdate(ctx.get(), bytes, sgx::kSigstructSignedHead) == 1 &&
-         EVP_DigestVerifyUpdate(ctx.get(), bytes + sgx::kSigstructBody, sgx::kSigstructBodySize) == 1 &&
-         EVP_DigestVerifyFinal(ctx.get(), big_endian, sizeof(big_endian)) == 1;
+  sha256_ctx hash;
+  sha256_init(&hash);
+  sha256_update(&hash, sgx::kSigstructSignedHead, bytes);
+  sha256_update(&hash, sgx::kSigstructBodySize, bytes + sgx::kSigstructBody);
+  return PublicKey(modulus).verifies(hash, signature);
 }
 
 sgx::Measurement sigstruct_mrsigner(const sgx::Sigstruct& s) noexcept {
+  sha256_ctx hash;
+  sha256_init(&hash);
+  sha256_update(&hash, sizeof(s.modulus), s.modulus);
   sgx::Measurement out;
-  SHA256(s.modulus, sizeof(s.modulus), out.bytes);
+  sha256_digest(&hash, sizeof(out.bytes), out.bytes);
   return out;
 }
 
