@@ -29,11 +29,7 @@ Instance::~Instance() {
   wake_waiting_threads();
   wake_all_futexes();
   // Our threads leave at the next AEX or ocall; spawn() adds none once the gate has ended.
-  std::vector<std::thread> threads;
-  {
-    const std::lock_guard lock(mutex_);
-    threads.swap(threads_);
-  }
+  auto threads = threads_.close();
   for (std::thread& t : threads) {
     std::uint64_t seen = entries_.parked_count();
     entries_.kick_all();
@@ -67,7 +63,7 @@ Result<Reply> Instance::drive(std::uint32_t tcs, abi::Request request, std::uint
     const Result<Reply> reply = entries_.stay(tcs, request, a, b);
     if (!reply || reply->reason != abi::Exit::kOcall) return reply;
     const auto op = static_cast<abi::OcallOp>(reply->a);
-    if (op == abi::OcallOp::kIdle) return reply;
+    if (op == abi::OcallOp::kIdle || (tcs == abi::kMainTcs && main_rests(op))) return reply;
     const Answer answer = answer_ocall(tcs, op, reply->b);
     request = abi::Request::kOcallAnswered;  // also if the enclave was rebuilt around this thread meanwhile
     a = answer.value;
@@ -76,15 +72,14 @@ Result<Reply> Instance::drive(std::uint32_t tcs, abi::Request request, std::uint
 }
 
 void Instance::spawn(std::uint32_t tcs, abi::Request request) {
-  const std::lock_guard lock(mutex_);
   if (gate_.gone() != Errc::kOk) return;
-  threads_.emplace_back([this, tcs, request] {
+  threads_.start([this, tcs, request] {
     unblock_enclave_signals();
     const Result<Reply> reply = drive(tcs, request, 0, 0);
     if (reply && reply->reason == abi::Exit::kThreadExit) futex_wake(reply->a);
     // An ecall thread that is idle, or whose call was in flight when it was adopted: nobody waits for that result.
-    const bool serves = reply && (reply->reason == abi::Exit::kOcall || reply->reason == abi::Exit::kDone);
-    if (serves) give_idle(tcs);
+    const bool left = reply && (reply->reason == abi::Exit::kOcall || reply->reason == abi::Exit::kDone);
+    if (left && tcs != abi::kMainTcs) give_idle(tcs);
     if (!reply) wake_waiting_threads();
   });
 }
@@ -109,7 +104,6 @@ void Instance::give_idle(std::uint32_t tcs) {
 void Instance::wake_waiting_threads() {
   const std::lock_guard lock(mutex_);
   changed_.notify_all();
-  main_changed_.notify_all();
 }
 
 Errc Instance::raw_call(std::uint32_t id, const Bytes& arguments, Bytes& result) {
@@ -147,11 +141,16 @@ void Instance::set_handler(std::uint32_t id, Handler handler) {
 }
 
 Result<int> Instance::run_main() {
+  bool rests = false;
+  {
+    const std::lock_guard lock(mutex_);
+    main_wanted_ = true;
+    called_ = true;
+    rests = std::exchange(main_rests_, false);
+    changed_.notify_all();
+  }
+  if (rests) spawn(abi::kMainTcs, abi::Request::kOcallAnswered);
   std::unique_lock lock(mutex_);
-  main_wanted_ = true;
-  called_ = true;
-  changed_.notify_all();
-  main_changed_.notify_all();
   changed_.wait(lock, [&] { return main_status_.has_value() || gate_.gone() != Errc::kOk; });
   if (!main_status_) return gate_.gone();
   return *main_status_;

@@ -1,8 +1,8 @@
 // One enclave in this process: its memory, its threads, its control port.
 //
 // Host threads of an instance: those of the application that call in, and one of ours for every thread that was made
-// inside (or that was in flight when the enclave was adopted). Lock order: none is held while inside the enclave,
-// except a TCS's own entry lock.
+// inside (or that was in flight when the enclave was adopted), but for main while it rests. Lock order: none is held
+// while inside the enclave, except a TCS's own entry lock.
 #pragma once
 
 #include <atomic>
@@ -22,6 +22,7 @@
 #include "host/image.h"
 #include "host/link/control_port.h"
 #include "host/stay.h"
+#include "host/thread_group.h"
 #include "sealift/enclave.h"
 
 namespace sealift::host {
@@ -94,8 +95,8 @@ class Instance final : public Enclave, public ControlPort {
   [[nodiscard]] Answer clock(std::uint8_t* slot) const;
   [[nodiscard]] Answer syscall(std::uint8_t* slot) const;
   [[nodiscard]] Answer app_ocall(std::uint8_t* slot, std::uint64_t bytes);
-  [[nodiscard]] Answer main_started();
-  [[nodiscard]] Answer main_done(const std::uint8_t* slot);
+  // Main has come to a place where it needs no host thread.
+  [[nodiscard]] bool main_rests(abi::OcallOp op);
 
   const Image image_;
   const EnclaveConfig& config_;  // in image_, where it has to be looked for
@@ -111,18 +112,18 @@ class Instance final : public Enclave, public ControlPort {
 
   std::mutex mutex_;  // everything below
   std::condition_variable changed_;
-  // Where main's thread waits, for as long as the enclave lives: apart, so that no call has to wake it.
-  std::condition_variable main_changed_;
   std::deque<std::uint32_t> idle_;  // TCSs whose ecall threads wait for calls
   std::map<std::uint32_t, Handler> handlers_;
-  std::vector<std::thread> threads_;
-  bool started_ = false;  // main has reached its waiting point
-  bool main_wanted_ = false;
+  bool started_ = false;      // main has reached its waiting point
+  bool main_wanted_ = false;  // run_main() was called
+  bool main_rests_ = false;   // no host thread is with main
   std::optional<int> main_status_;
   bool adopted_ = false;
   bool granted_ = false;
   bool called_ = false;  // the application has made a call: its handlers are complete
   std::function<void()> on_close_;
+
+  ThreadGroup threads_;  // that spawn() has made; they use all of the above
 };
 
 }  // namespace sealift::host

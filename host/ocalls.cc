@@ -31,7 +31,7 @@ Instance::Answer Instance::answer_ocall(std::uint32_t tcs, abi::OcallOp op, std:
   std::uint8_t* s = slot(tcs);
   switch (op) {
     case abi::OcallOp::kStarted:
-      return main_started();
+      return {0, 0};  // main_rests() has seen that it may go on
     case abi::OcallOp::kSpawn:
       return spawn_requested(s);
     case abi::OcallOp::kSyscall:
@@ -41,14 +41,13 @@ Instance::Answer Instance::answer_ocall(std::uint32_t tcs, abi::OcallOp op, std:
     case abi::OcallOp::kFutexWake:
       futex_wake(read_slot<abi::FutexWakeArgs>(s).word);
       return {0, 0};
-    case abi::OcallOp::kMainDone:
-      return main_done(s);
     case abi::OcallOp::kAppOcall:
       return app_ocall(s, bytes);
     case abi::OcallOp::kClock:
       return clock(s);
     case abi::OcallOp::kIdle:
-      break;  // never gets here: see drive()
+    case abi::OcallOp::kMainDone:
+      break;  // never get here: see drive()
   }
   return {static_cast<std::uint64_t>(-ENOSYS), 0};
 }
@@ -157,20 +156,19 @@ Instance::Answer Instance::app_ocall(std::uint8_t* slot, std::uint64_t bytes) {
   return {static_cast<std::uint64_t>(Errc::kOk), sizeof header + out.size()};
 }
 
-Instance::Answer Instance::main_started() {
-  std::unique_lock lock(mutex_);
-  started_ = true;
+// No host thread waits with main, which may rest for as long as the enclave lives: run_main() brings another.
+bool Instance::main_rests(abi::OcallOp op) {
+  const std::lock_guard lock(mutex_);
+  if (op == abi::OcallOp::kStarted) {
+    started_ = true;
+    changed_.notify_all();
+    main_rests_ = !main_wanted_;
+    return main_rests_;
+  }
+  if (op != abi::OcallOp::kMainDone) return false;
+  main_status_ = static_cast<int>(read_slot<std::uint32_t>(slot(abi::kMainTcs)) & 0xff);
   changed_.notify_all();
-  main_changed_.wait(lock, [&] { return main_wanted_ || gate_.gone() != Errc::kOk; });
-  return {0, 0};
-}
-
-Instance::Answer Instance::main_done(const std::uint8_t* slot) {
-  std::unique_lock lock(mutex_);
-  main_status_ = static_cast<int>(read_slot<std::uint32_t>(slot) & 0xff);
-  changed_.notify_all();
-  main_changed_.wait(lock, [&] { return gate_.gone() != Errc::kOk; });
-  return {0, 0};
+  return true;
 }
 
 }  // namespace sealift::host

@@ -167,8 +167,7 @@ struct DaemonLink::Impl : std::enable_shared_from_this<Impl> {
   }
 
   void add(std::uint64_t id, EnclaveInfo info, ControlPort& port, std::string token) {
-    const AsyncSignalsBlocked mask;
-    auto worker = std::make_unique<EnclaveWorker>(id, std::move(info), port, std::move(token),
+    auto worker = std::make_unique<EnclaveWorker>(job_threads, id, std::move(info), port, std::move(token),
                                                   [weak = weak_from_this()](std::function<void()> job) {
                                                     if (const auto self = weak.lock())
                                                       asio::post(self->io, std::move(job));
@@ -210,6 +209,7 @@ struct DaemonLink::Impl : std::enable_shared_from_this<Impl> {
   std::thread thread;
   std::chrono::milliseconds retry{};
   std::shared_ptr<daemon::Connection> connection;
+  JobThreads job_threads{std::thread::hardware_concurrency()};  // made on the link's thread, so with its signal mask
   std::map<std::uint64_t, std::unique_ptr<EnclaveWorker>> workers;
   std::vector<std::function<void()>> waiting_for_up;
   bool stopping = false;

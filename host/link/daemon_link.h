@@ -6,8 +6,8 @@
 // not restored yet is abandoned; the others wait for the daemon to come back.
 //
 // Threads: any thread may call any method, except from inside a ControlPort call. One thread of the link serves the
-// socket, one for each enclave makes the calls. All block the asynchronous signals, so that the program's handlers
-// run on the program's threads; faults and real-time signals stay open, as the enclave entry needs them.
+// socket, some make the calls (host/link/job_threads.h). All block the asynchronous signals, so that the program's
+// handlers run on the program's threads; faults and real-time signals stay open, as the enclave entry needs them.
 #pragma once
 
 #include <array>

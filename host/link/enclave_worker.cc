@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <asio/post.hpp>
 #include <utility>
 
 #include "daemon/failure.h"
@@ -33,19 +32,24 @@ static_assert(abi::kControlSlotBytes + 1024 <= daemon::kMaxFrame);
 
 }  // namespace
 
-EnclaveWorker::EnclaveWorker(std::uint64_t id, EnclaveInfo info, ControlPort& port, std::string adopt_token,
-                             Send on_link_thread)
+EnclaveWorker::EnclaveWorker(JobThreads& threads, std::uint64_t id, EnclaveInfo info, ControlPort& port,
+                             std::string adopt_token, Send on_link_thread)
     : id_(id),
       info_(std::move(info)),
       port_(port),
       on_link_thread_(std::move(on_link_thread)),
       adopt_token_(std::move(adopt_token)),
-      part_(adopt_token_.empty() ? Part::kNone : Part::kTarget) {}
+      part_(adopt_token_.empty() ? Part::kNone : Part::kTarget),
+      threads_(threads),
+      queue_(std::make_shared<JobThreads::Queue>(threads)) {}
 
 EnclaveWorker::~EnclaveWorker() {
   stop_stream();
-  thread_.stop();
-  thread_.join();
+  threads_.close(*queue_);
+}
+
+void EnclaveWorker::post(JobThreads::Job job) {
+  threads_.post(queue_, std::move(job));
 }
 
 wire::Register EnclaveWorker::registration() const {
@@ -86,10 +90,11 @@ void EnclaveWorker::handle(const std::shared_ptr<daemon::Connection>& from, wire
       }
       // A dump that waits for credit would keep the cancel waiting.
       if (message.control().op() == static_cast<std::uint32_t>(abi::ControlOp::kCancel)) stop_stream();
-      asio::post(thread_, [this, peer, message = std::move(message)] { control(peer, message); });
+      post([this, peer, message = std::move(message)] { control(peer, message); });
       return;
     case wire::Envelope::kQuiesce:
-      asio::post(thread_, [this, peer, id = message.id(), budget = message.quiesce().budget_ms()] {
+      post([this, peer, id = message.id(), budget = message.quiesce().budget_ms()] {
+        const JobThreads::Waiting waiting(threads_);
         reply(peer, id, port_.quiesce(std::chrono::milliseconds(budget)));
       });
       return;
@@ -97,7 +102,7 @@ void EnclaveWorker::handle(const std::shared_ptr<daemon::Connection>& from, wire
       stop_stream();
       const std::lock_guard lock(mutex_);
       credits_ = 0;
-      asio::post(thread_, [this, peer, window = message.dump_begin().window(), generation = generation_] {
+      post([this, peer, window = message.dump_begin().window(), generation = generation_] {
         dump(peer, window, generation);
       });
       return;
@@ -110,24 +115,23 @@ void EnclaveWorker::handle(const std::shared_ptr<daemon::Connection>& from, wire
     }
     case wire::Envelope::kRecord: {
       const std::lock_guard lock(mutex_);
-      asio::post(thread_, [this, peer, record = std::move(*message.mutable_record()->mutable_record()),
-                           generation = generation_] { take_record(peer, record, generation); });
+      post([this, peer, record = std::move(*message.mutable_record()->mutable_record()), generation = generation_] {
+        take_record(peer, record, generation);
+      });
       return;
     }
     case wire::Envelope::kHold:
-      asio::post(thread_, [this, peer, id = message.id(), ms = message.hold().budget_ms()] { hold(peer, id, ms); });
+      post([this, peer, id = message.id(), ms = message.hold().budget_ms()] { hold(peer, id, ms); });
       return;
     case wire::Envelope::kRebuild:
-      asio::post(thread_, [this, peer, id = message.id(), attempt = message.rebuild().attempt()] {
-        rebuild(peer, id, attempt);
-      });
+      post([this, peer, id = message.id(), attempt = message.rebuild().attempt()] { rebuild(peer, id, attempt); });
       return;
     case wire::Envelope::kRefill:
-      asio::post(thread_, [this, peer, id = message.id()] { reply(peer, id, records_.give(port_)); });
+      post([this, peer, id = message.id()] { reply(peer, id, records_.give(port_)); });
       return;
     case wire::Envelope::kRelease:
       stop_stream();
-      asio::post(thread_, [this, release = message.release()] { this->release(release); });
+      post([this, release = message.release()] { this->release(release); });
       return;
     default:
       from->reply(message.id(),
@@ -137,7 +141,7 @@ void EnclaveWorker::handle(const std::shared_ptr<daemon::Connection>& from, wire
 
 void EnclaveWorker::connection_lost() {
   stop_stream();
-  asio::post(thread_, [this] { give_up(); });
+  post([this] { give_up(); });
 }
 
 void EnclaveWorker::control(const Peer& from, const wire::Envelope& message) {
@@ -203,7 +207,11 @@ void EnclaveWorker::dump(const Peer& from, std::uint32_t window, std::uint64_t g
 
 bool EnclaveWorker::wait_for_credit(std::uint32_t window, std::uint64_t sent, std::uint64_t generation) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return generation != generation_ || sent < credits_ + window; });
+  const auto may_go_on = [&] { return generation != generation_ || sent < credits_ + window; };
+  if (!may_go_on()) {
+    const JobThreads::Waiting waiting(threads_);
+    changed_.wait(lock, may_go_on);
+  }
   return generation == generation_;
 }
 
@@ -232,8 +240,12 @@ void EnclaveWorker::release(const wire::Release& release) {
 
 // Into this process's memory. What fails here leaves nothing behind: the enclave goes on.
 void EnclaveWorker::hold(const Peer& from, std::uint64_t id, std::uint32_t budget_ms) {
-  const Errc error =
-      part_ == Part::kSource ? records_.take(port_, std::chrono::milliseconds(budget_ms)) : Errc::kNoSession;
+  Errc error = Errc::kNoSession;
+  if (part_ == Part::kSource) {
+    const JobThreads::Waiting waiting(threads_);
+    error = records_.come_to_rest(port_, std::chrono::milliseconds(budget_ms));
+  }
+  if (error == Errc::kOk) error = records_.take(port_);
   if (part_ == Part::kSource && error != Errc::kOk) cancel();
   wire::Envelope message;
   message.mutable_held()->set_errc(static_cast<std::uint32_t>(error));

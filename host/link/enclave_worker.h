@@ -1,9 +1,9 @@
-// EnclaveWorker: performs, in order and on a thread of its own, what the daemon asks of one enclave.
+// EnclaveWorker: performs, in order and beside the link's thread, what the daemon asks of one enclave.
 //
-// Threads: every method is called on the link's thread; the ControlPort is called on the worker's, but for status().
+// Threads: every method is called on the link's thread; the ControlPort is called by a job of the worker's, one at a
+// time, but for status().
 #pragma once
 
-#include <asio/thread_pool.hpp>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -17,6 +17,7 @@
 #include "host/link/control_port.h"
 #include "host/link/daemon_link.h"
 #include "host/link/held_records.h"
+#include "host/link/job_threads.h"
 
 namespace sealift::host {
 
@@ -24,7 +25,9 @@ class EnclaveWorker {
  public:
   using Send = std::function<void(std::function<void()>)>;  // runs something on the link's thread
 
-  EnclaveWorker(std::uint64_t id, EnclaveInfo info, ControlPort& port, std::string adopt_token, Send on_link_thread);
+  // `threads` outlives it.
+  EnclaveWorker(JobThreads& threads, std::uint64_t id, EnclaveInfo info, ControlPort& port, std::string adopt_token,
+                Send on_link_thread);
   // Waits for the call that is under way; drops what is queued.
   ~EnclaveWorker();
   EnclaveWorker(const EnclaveWorker&) = delete;
@@ -40,6 +43,7 @@ class EnclaveWorker {
   // What must happen to the enclave if the daemon goes.
   enum class Part { kNone, kSource, kCommitted, kTarget, kRestored };
 
+  void post(JobThreads::Job job);
   void control(const Peer& from, const wire::Envelope& message);
   void after_control(abi::ControlOp op, Errc error, const std::vector<std::byte>& out);
   void dump(const Peer& from, std::uint32_t window, std::uint64_t generation);
@@ -67,15 +71,16 @@ class EnclaveWorker {
   std::string enclave_hello_;        // of the attempt under way
   std::uint64_t credits_ = 0;        // records that the daemon has taken
   std::uint64_t generation_ = 1;     // of the stream: what was started under an older one stops
-  Part part_ = Part::kNone;          // worker's thread writes
-  std::uint64_t records_taken_ = 0;  // worker's thread only, as the next
+  Part part_ = Part::kNone;          // jobs write
+  std::uint64_t records_taken_ = 0;  // jobs only, as the next
   std::uint64_t taking_generation_ = 0;
   Errc record_error_ = Errc::kOk;
   HeldRecords records_;                             // inside a VM
   wire::HeldState held_;                            // under mutex_; attempt: empty unless committed so
   mutable std::optional<abi::Status> last_status_;  // link's thread: for when there is no enclave to ask
 
-  asio::thread_pool thread_{1};  // last: its thread uses all of the above
+  JobThreads& threads_;
+  const std::shared_ptr<JobThreads::Queue> queue_;  // its jobs use all of the above
 };
 
 }  // namespace sealift::host

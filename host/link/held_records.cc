@@ -22,13 +22,16 @@ std::uint64_t monotonic_ns() {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
 }
 
-Errc HeldRecords::take(ControlPort& port, std::chrono::milliseconds budget) {
+Errc HeldRecords::come_to_rest(ControlPort& port, std::chrono::milliseconds budget) {
   drop();
   const auto deadline = std::chrono::steady_clock::now() + budget;
   gate_closed_ns_ = monotonic_ns();
   if (const Errc e = port.quiesce(budget); e != Errc::kOk) return e;
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-  if (const Errc e = port.settle(std::max(left, std::chrono::milliseconds(1))); e != Errc::kOk) return e;
+  return port.settle(std::max(left, std::chrono::milliseconds(1)));
+}
+
+Errc HeldRecords::take(ControlPort& port) {
   Errc error = Errc::kOk;
   try {
     error = dump(port);

@@ -15,14 +15,17 @@ namespace sealift::host {
 
 class HeldRecords {
  public:
-  // Brings the enclave to rest and takes all its records. Whatever fails, nothing is kept, and the caller cancels.
-  [[nodiscard]] Errc take(ControlPort& port, std::chrono::milliseconds budget);
+  // Brings the enclave to rest. Nothing of an earlier checkpoint is kept. What fails here and in take(), the caller
+  // cancels.
+  [[nodiscard]] Errc come_to_rest(ControlPort& port, std::chrono::milliseconds budget);
+  // Then: all its records, or none.
+  [[nodiscard]] Errc take(ControlPort& port);
   // Gives them to the instance that was rebuilt; they stay, for another try.
   [[nodiscard]] Errc give(ControlPort& port) const;
   void drop() { records_ = {}; }
 
   [[nodiscard]] std::uint64_t bytes() const;
-  // CLOCK_MONOTONIC, of the last take().
+  // CLOCK_MONOTONIC, of the last checkpoint.
   [[nodiscard]] std::uint64_t gate_closed_ns() const noexcept { return gate_closed_ns_; }
   [[nodiscard]] std::uint64_t held_ns() const noexcept { return held_ns_; }
 
