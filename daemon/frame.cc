@@ -7,7 +7,7 @@ namespace sealift::daemon {
 
 namespace {
 
-constexpr std::size_t kReadChunk = 256u << 10;  // about one record
+constexpr std::size_t kReadChunk = 16u << 10;  // most messages; of a longer one the rest is read at once
 
 }  // namespace
 
