@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 
+#include "vm/arrears.h"
 #include "vm/convergence.h"
 #include "vm/guest_port.h"
 #include "vm/move.h"
@@ -100,12 +101,19 @@ class Move : public std::enable_shared_from_this<Move> {
     };
   }
 
+  // So slow that QEMU does not converge, while the guest runs at full speed. kLoose: pages of zeros, of which one takes
+  // nine bytes, still go as fast as an ordinary network sends others; and so might the few that a guest has written
+  // which does nothing, pass after pass, until there are none. Not for the second pass therefore.
+  enum class Hold : std::uint8_t { kNone, kLoose, kTight };
+
   // driver_steps.cc: one for each action
   void ask_source();
   void survey(const Facts& facts);
   void prepare();
   void migrate();
   void hold_off(bool near_end);
+  [[nodiscard]] Pace wanted_pace() const;
+  void keep_pace();
   void checkpoint();
   void speed_up();
   void proceed();
@@ -135,9 +143,11 @@ class Move : public std::enable_shared_from_this<Move> {
   MigrationView qemu_view_;
   Convergence convergence_;
   std::uint64_t checkpoint_bytes_ = 0;
-  std::chrono::milliseconds downtime_{0};            // the limit QEMU has now
-  SourceQemu::Hold held_ = SourceQemu::Hold::kNone;  // slowed down, for the checkpoint
-  bool ask_again_ = false;                           // peer_gone: dial after a while
+  std::chrono::milliseconds downtime_{0};  // the limit QEMU has now
+  Hold held_ = Hold::kNone;
+  Arrears arrears_;
+  Pace pace_;               // that QEMU was told
+  bool ask_again_ = false;  // peer_gone: dial after a while
   std::optional<Problem> problem_;
   double prepare_seconds_ = 0;
   double started_at_ = 0, prepare_at_ = 0, held_at_ = 0, committed_at_ = 0, sped_at_ = 0, stopped_at_ = 0,

@@ -10,6 +10,12 @@ namespace sealift::vm {
 
 namespace {
 
+constexpr std::uint64_t kUnlimited = 10ull << 30;
+constexpr std::uint64_t kHeldTightly = 256u << 10;  // below ten bytes a second would mean: no limit
+constexpr std::uint64_t kHeldLoosely = 8u << 20;
+// Before the enclaves have been told nothing may fit, and what could be sent in 1 ms is next to nothing: while held
+// off it is less than a page. 0 would make QEMU skip passes.
+constexpr std::chrono::milliseconds kNoDowntime{1};
 // At first QEMU may pause the guest for no longer than this; twice as long whenever it has not converged for a while.
 constexpr std::chrono::milliseconds kShortestDowntime{5};
 constexpr double kConvergeSeconds = 0.5;
@@ -81,8 +87,10 @@ void Move::prepare() {
 void Move::migrate() {
   convergence_ = Convergence(options_.bandwidth, survey_.untouched_bytes);
   spdlog::debug("vm {}: {} MiB of the guest were never used", name_, survey_.untouched_bytes >> 20);
-  held_ = SourceQemu::Hold::kNone;
-  qemu_->migrate(uri_, options_, here([this](const QmpReply& reply) {
+  held_ = Hold::kNone;
+  arrears_ = Arrears(options_.bandwidth);
+  pace_ = wanted_pace();
+  qemu_->migrate(uri_, options_, pace_, here([this](const QmpReply& reply) {
                    if (accepted(reply)) poll();
                  }));
 }
@@ -111,11 +119,13 @@ void Move::saw(const MigrationView& view) {
   if (moved && (state == MoveState::kPrecopy || state == MoveState::kConverge)) arm_timer();
   saw_status(view.status);
   const double now = seconds_now();
-  const bool near_end = convergence_.near_end(now, {.remaining = view.ram_remaining,
-                                                    .dealt = view.ram_dealt,
-                                                    .zeros = view.ram_zeros,
-                                                    .sent = view.ram_transferred,
-                                                    .passes = view.passes});
+  const Progress progress{.remaining = view.ram_remaining,
+                          .dealt = view.ram_dealt,
+                          .zeros = view.ram_zeros,
+                          .sent = view.ram_transferred,
+                          .passes = view.passes};
+  const bool near_end = convergence_.near_end(now, progress);
+  arrears_.saw(now, progress, state == MoveState::kCheckpoint && held_ != Hold::kNone);
   const double ahead =
       std::min({kCheckpointToPrepare * prepare_seconds_, kLongestAheadEach * survey_.enclaves, kLongestAhead});
   if (machine_.state() == MoveState::kPrecopy && (near_end || convergence_.within(ahead))) on(MoveEvent::kNearEnd);
@@ -125,19 +135,35 @@ void Move::saw(const MigrationView& view) {
   if (slow && downtime_ < options_.downtime_limit) {
     sped_at_ = now;
     downtime_ = std::min(downtime_ * 2, options_.downtime_limit);
-    qemu_->speed_up(options_, downtime_, [](const QmpReply&) {});
   }
+  keep_pace();
 }
 
 // So that it does not converge while enclaves lay down their records; and not longer than it takes, as it has more to
 // send.
 void Move::hold_off(bool near_end) {
-  using Hold = SourceQemu::Hold;
-  Hold wanted = held_;
-  if (near_end) wanted = convergence_.zeros_may_go() ? Hold::kLoose : Hold::kTight;
-  if (!near_end && convergence_.too_early()) wanted = Hold::kNone;
-  if (std::exchange(held_, wanted) == wanted) return;
-  qemu_->hold(wanted, options_, [](const QmpReply&) {});
+  if (near_end) held_ = convergence_.zeros_may_go() ? Hold::kLoose : Hold::kTight;
+  if (!near_end && convergence_.too_early()) held_ = Hold::kNone;
+}
+
+Pace Move::wanted_pace() const {
+  std::uint64_t bandwidth = options_.bandwidth == 0 ? kUnlimited : options_.bandwidth;
+  const bool checkpoint = machine_.state() == MoveState::kCheckpoint;
+  if (checkpoint && held_ != Hold::kNone) {
+    bandwidth = std::min(bandwidth, held_ == Hold::kLoose ? kHeldLoosely : kHeldTightly);
+  } else if (arrears_.any() && !(checkpoint && qemu_view_.ram_remaining < bandwidth / 2)) {
+    // Not close to where it must be held off again: it would be there between two polls.
+    bandwidth *= Arrears::kCatchUp;
+  }
+  return {bandwidth, machine_.state() == MoveState::kConverge ? downtime_ : kNoDowntime};
+}
+
+void Move::keep_pace() {
+  if (machine_.state() != MoveState::kCheckpoint && machine_.state() != MoveState::kConverge) return;
+  const Pace wanted = wanted_pace();
+  if (wanted == pace_) return;
+  pace_ = wanted;
+  qemu_->set_pace(pace_, [](const QmpReply&) {});
 }
 
 void Move::saw_status(const std::string& status) {
@@ -179,7 +205,8 @@ void Move::checkpoint() {
 
 void Move::speed_up() {
   downtime_ = std::min(kShortestDowntime, options_.downtime_limit);
-  qemu_->speed_up(options_, downtime_, here([this](const QmpReply& reply) { (void)accepted(reply); }));
+  pace_ = wanted_pace();
+  qemu_->set_pace(pace_, here([this](const QmpReply& reply) { (void)accepted(reply); }));
 }
 
 void Move::proceed() {

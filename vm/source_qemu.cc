@@ -10,17 +10,12 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint64_t kUnlimited = 10ull << 30;
-constexpr std::uint64_t kHeld = 256u << 10;  // below ten bytes a second would mean: no limit
-constexpr std::uint64_t kHeldLoosely = 8u << 20;
-// While held off nothing may fit: what could be sent in 1 ms at kHeld is less than a page.
-constexpr int kHeldDowntimeMs = 1;
 constexpr std::chrono::milliseconds kAgain{20};
 constexpr std::chrono::milliseconds kReconnect{200};
 constexpr std::chrono::milliseconds kYank{1'000};  // QEMU answers within milliseconds, under TCG within some hundreds
 
-std::uint64_t bandwidth_of(const MoveOptions& options) {
-  return options.bandwidth == 0 ? kUnlimited : options.bandwidth;
+QmpCommand command_for(const Pace& pace) {
+  return {"migrate-set-parameters", {{"max-bandwidth", pace.bandwidth}, {"downtime-limit", pace.downtime.count()}}};
 }
 
 template <typename T>
@@ -120,27 +115,15 @@ std::vector<QmpCommand> SourceQemu::restore() const {
   return commands;
 }
 
-// A downtime limit of 1 ms, so that QEMU does not converge before the enclaves have been told (0 would make it skip
-// passes).
-void SourceQemu::migrate(const std::string& uri, const MoveOptions& options, Done done) {
+void SourceQemu::migrate(const std::string& uri, const MoveOptions& options, Pace pace, Done done) {
   std::vector<QmpCommand> commands = set_up_both(options);
-  commands.push_back(
-      {"migrate-set-parameters", {{"max-bandwidth", bandwidth_of(options)}, {"downtime-limit", kHeldDowntimeMs}}});
+  commands.push_back(command_for(pace));
   commands.push_back({"migrate", {{"uri", uri}}});
   client_->sequence(std::move(commands), std::move(done));
 }
 
-void SourceQemu::hold(Hold how, const MoveOptions& options, Done done) {
-  std::uint64_t bandwidth = bandwidth_of(options);
-  if (how != Hold::kNone) bandwidth = std::min(bandwidth, how == Hold::kLoose ? kHeldLoosely : kHeld);
-  client_->execute({"migrate-set-parameters", {{"max-bandwidth", bandwidth}, {"downtime-limit", kHeldDowntimeMs}}},
-                   std::move(done));
-}
-
-void SourceQemu::speed_up(const MoveOptions& options, std::chrono::milliseconds downtime, Done done) {
-  client_->execute(
-      {"migrate-set-parameters", {{"max-bandwidth", bandwidth_of(options)}, {"downtime-limit", downtime.count()}}},
-      std::move(done));
+void SourceQemu::set_pace(Pace pace, Done done) {
+  client_->execute(command_for(pace), std::move(done));
 }
 
 void SourceQemu::proceed(Done done) {

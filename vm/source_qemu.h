@@ -6,6 +6,7 @@
 
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -28,6 +29,13 @@ struct MigrationView {
 };
 [[nodiscard]] MigrationView view_of(const nlohmann::json& query_migrate);
 
+// How fast QEMU sends, and for how long it may pause the guest at the end.
+struct Pace {
+  std::uint64_t bandwidth = 0;  // bytes a second
+  std::chrono::milliseconds downtime{0};
+  bool operator==(const Pace&) const = default;
+};
+
 class SourceQemu : public std::enable_shared_from_this<SourceQemu> {
  public:
   struct Callbacks {
@@ -40,14 +48,9 @@ class SourceQemu : public std::enable_shared_from_this<SourceQemu> {
   SourceQemu(asio::io_context& io, std::string path, std::chrono::milliseconds patience);
 
   void open(Callbacks callbacks, FactsHandler done);
-  void migrate(const std::string& uri, const MoveOptions& options, Done done);
-  // So slow that QEMU does not converge; the guest runs at full speed. kNone: as fast as before, and still so that it
-  // does not converge by itself. kLoose: pages of zeros, of which one takes nine
-  // bytes, still go as fast as an ordinary network sends others; and so might the few that a guest has written which
-  // does nothing, pass after pass, until there are none. Not for the second pass therefore.
-  enum class Hold : std::uint8_t { kNone, kLoose, kTight };
-  void hold(Hold how, const MoveOptions& options, Done done);
-  void speed_up(const MoveOptions& options, std::chrono::milliseconds downtime, Done done);
+  void migrate(const std::string& uri, const MoveOptions& options, Pace pace, Done done);
+  // Of the migration under way.
+  void set_pace(Pace pace, Done done);
   void proceed(Done done);
   void poll(std::function<void(const MigrationView&)> done);
   // Until the VM runs here and no migration does; tries for ever (close() ends it).
