@@ -1,8 +1,9 @@
 // Arrears: what QEMU was kept from sending while it was held off, of a move with a bandwidth limit.
 //
-// QEMU shares its limit out by tenths of a second, and once held off lies idle for the rest of one or two of them, which
-// pages of zeros make happen several times in a move. What it would have sent meanwhile it may send afterwards at twice
-// the limit, so that the limit holds on the average, and holding off makes no move longer that has enough left to send.
+// QEMU shares its limit out by tenths of a second, and once held off lies idle for the rest of one or two of them,
+// which pages of zeros make happen several times in a move. What it would have sent meanwhile it may send afterwards at
+// twice the limit, so that the limit holds on the average, and holding off makes no move longer that has enough left to
+// send.
 //
 // Pure; the clock is handed in, in seconds from any origin.
 #pragma once

@@ -31,7 +31,16 @@ bool Convergence::near_end(double now, const Progress& progress) {
   last_ = progress;
   // From the second pass on only what the guest writes is left: it may be over at any moment.
   if (progress.passes > 1) return true;
-  return static_cast<double>(progress.remaining) <= std::max(static_cast<double>(kLeast), speed_ * kAheadSeconds);
+  // A stretch of zeros that the guest has foretold goes by, and tells nothing of the end: behind it comes work.
+  const bool foreseen = limit_ > 0 && stretches_ < untouched_;
+  const std::uint64_t left = foreseen ? work_left() : progress.remaining;
+  const double speed = foreseen ? limit_ : speed_;
+  return static_cast<double>(left) <= std::max(static_cast<double>(kLeast), speed * kAheadSeconds);
+}
+
+std::uint64_t Convergence::work_left() const {
+  const std::uint64_t untouched = untouched_ - std::min(stretches_, untouched_);
+  return last_.remaining - std::min(last_.remaining, untouched);
 }
 
 bool Convergence::zeros_may_go() const {
@@ -49,8 +58,7 @@ bool Convergence::within(double seconds) const {
   if (work == 0 || last_at_ - first_at_ < kSettled) return false;  // no speed yet
   double rate = static_cast<double>(work) / (last_at_ - first_at_);
   if (limit_ > 0) rate = std::min(rate, limit_);
-  const std::uint64_t left = last_.remaining - std::min(last_.remaining, untouched_ - passed);
-  return static_cast<double>(left) <= rate * seconds;
+  return static_cast<double>(work_left()) <= rate * seconds;
 }
 
 }  // namespace sealift::vm

@@ -9,7 +9,7 @@
 // allows at once. Pages that a balloon says are free (free-page-hint) go from what remains without being dealt with, by
 // the GiB at once: they are no speed. Nor are pages that were never used: they lie together, and QEMU is through with
 // them when it has hardly begun, so that the rest is predicted without them, as far as the guest tells how many there
-// are.
+// are. Under a bandwidth limit as many may go by before anybody thinks of the end.
 //
 // Pure; the clock is handed in, in seconds from any origin.
 #pragma once
@@ -33,7 +33,7 @@ class Convergence {
   static constexpr std::chrono::milliseconds kPollEvery{8};
 
   // `limit`: the move's bandwidth, bytes a second; 0: none. `untouched`: bytes of RAM that were never used, about; if
-  // they do not hold zeros, within() is true too early.
+  // they do not hold zeros, within() and near_end() are true too early.
   explicit Convergence(std::uint64_t limit = 0, std::uint64_t untouched = 0)
       : limit_(static_cast<double>(limit)), untouched_(untouched) {}
 
@@ -47,6 +47,9 @@ class Convergence {
   [[nodiscard]] bool within(double seconds) const;
 
  private:
+  // Of the first pass, in bytes, without what was never used.
+  [[nodiscard]] std::uint64_t work_left() const;
+
   static constexpr double kAheadSeconds = 0.12;       // some polls, one of them late
   static constexpr std::uint64_t kLeast = 24u << 20;  // bytes; also of a VM that has hardly any
   static constexpr double kHalfLife = 0.02;           // seconds, of a speed that is not seen any more

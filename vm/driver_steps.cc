@@ -22,8 +22,8 @@ constexpr double kConvergeSeconds = 0.5;
 // How long a checkpoint takes is not known before, but both it and what was done to prepare it are work of the same
 // guest for the same enclaves. More than the limits is not believed: then it was something else that took so long, with
 // few enclaves the messages' ways.
-constexpr double kCheckpointToPrepare = 8;
-constexpr double kLongestAhead = 1.5;
+constexpr double kCheckpointToPrepare = 12;
+constexpr double kLongestAhead = 2;
 constexpr double kLongestAheadEach = 0.03;
 
 }  // namespace
