@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "host/error.h"
@@ -10,6 +11,8 @@
 
 namespace sealift::host {
 namespace {
+
+constexpr std::chrono::milliseconds kKickAgain{2};
 
 std::span<const std::byte> as_bytes(const void* p, std::size_t n) {
   return {static_cast<const std::byte*>(p), n};
@@ -30,12 +33,10 @@ Instance::~Instance() {
   wake_all_futexes();
   // Our threads leave at the next AEX or ocall; spawn() adds none once the gate has ended.
   auto threads = threads_.close();
-  for (std::thread& t : threads) {
-    std::uint64_t seen = entries_.parked_count();
-    entries_.kick_all();
-    seen = entries_.wait_for_parking(seen);
-    t.join();
-  }
+  do {
+    entries_.kick_all();  // again and again, as one may be lost
+  } while (!threads_.wait_ended(kKickAgain));
+  for (std::thread& t : threads) t.join();
 }
 
 std::uint8_t* Instance::slot(std::uint32_t tcs) const {
@@ -149,7 +150,13 @@ Result<int> Instance::run_main() {
     rests = std::exchange(main_rests_, false);
     changed_.notify_all();
   }
-  if (rests) spawn(abi::kMainTcs, abi::Request::kOcallAnswered);
+  try {
+    if (rests) spawn(abi::kMainTcs, abi::Request::kOcallAnswered);
+  } catch (const std::system_error&) {
+    const std::lock_guard lock(mutex_);
+    main_rests_ = true;  // no thread is to be had now: the caller may try again
+    throw;
+  }
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return main_status_.has_value() || gate_.gone() != Errc::kOk; });
   if (!main_status_) return gate_.gone();

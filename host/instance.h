@@ -105,7 +105,7 @@ class Instance final : public Enclave, public ControlPort {
   Entries entries_;
 
   std::mutex control_mutex_;  // the control slot, and one control operation at a time
-  // Of the link's thread for this enclave, as the calls that use them never overlap.
+  // Of the link's calls, which never overlap.
   bool committed_held_ = false;              // kCommitHeld has succeeded: rebuild is what comes next
   bool rebuilt_ = false;                     // and has been done, for the grant
   std::vector<std::uint32_t> futexes_held_;  // as they were when it was rebuilt
@@ -116,7 +116,7 @@ class Instance final : public Enclave, public ControlPort {
   std::map<std::uint32_t, Handler> handlers_;
   bool started_ = false;      // main has reached its waiting point
   bool main_wanted_ = false;  // run_main() was called
-  bool main_rests_ = false;   // no host thread is with main
+  bool main_rests_ = false;   // no host thread is with main, which waits to be wanted
   std::optional<int> main_status_;
   bool adopted_ = false;
   bool granted_ = false;

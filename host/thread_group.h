@@ -6,6 +6,9 @@
 // Thread-safe. The owner calls close() and joins what it returns before the group goes away.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
 #include <list>
 #include <mutex>
 #include <system_error>
@@ -27,10 +30,18 @@ class ThreadGroup {
         body();
         retire(self);
       });
+      ++running_;
     } catch (const std::system_error&) {
       threads_.erase(self);
       throw;
     }
+  }
+
+  // After close(): true if all have ended, which a thread has when it does nothing more but to end; false if they have
+  // not within this time.
+  [[nodiscard]] bool wait_ended(std::chrono::milliseconds time) {
+    std::unique_lock lock(mutex_);
+    return ended_all_.wait_for(lock, time, [this] { return running_ == 0; });
   }
 
   // No more threads. What is left to be joined, by the caller.
@@ -46,6 +57,7 @@ class ThreadGroup {
     std::thread before;
     {
       const std::lock_guard lock(mutex_);
+      if (--running_ == 0) ended_all_.notify_all();
       if (closed_) return;  // whoever closed it has the list
       before = std::exchange(ended_, std::move(*self));
       threads_.erase(self);
@@ -56,6 +68,8 @@ class ThreadGroup {
   std::mutex mutex_;
   std::list<std::thread> threads_;  // that have not ended
   std::thread ended_;               // the last one that has
+  std::size_t running_ = 0;
+  std::condition_variable ended_all_;
   bool closed_ = false;
 };
 

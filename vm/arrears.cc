@@ -6,7 +6,9 @@ namespace sealift::vm {
 
 namespace {
 
-constexpr double kWorthwhile = 0.02;  // seconds, at the rate before
+// In seconds, at the rate before.
+constexpr double kWorthwhile = 0.02;
+constexpr double kMost = 0.5;
 
 }  // namespace
 
@@ -28,7 +30,7 @@ void Arrears::saw(double now, const Progress& progress, bool held) {
   const double missed = rate_ * time - sent;
   // Zeros go by as ever, and nothing was missed as long as they do.
   const bool zeros = dealt > 2 * sent;
-  if (kept_ ? !zeros : missed < 0) owed_ = std::max(0.0, owed_ + missed);
+  if (kept_ ? !zeros : missed < 0) owed_ = std::clamp(owed_ + missed, 0.0, kMost * rate_);
   last_at_ = now;
   last_ = progress;
 }

@@ -4,6 +4,7 @@
 // which pages of zeros make happen several times in a move. What it would have sent meanwhile it may send afterwards at
 // twice the limit, so that the limit holds on the average, and holding off makes no move longer that has enough left to
 // send.
+// No more than half a second's worth: a guest that has QEMU held off for longer does not get more of the network.
 //
 // Pure; the clock is handed in, in seconds from any origin.
 #pragma once

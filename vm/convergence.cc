@@ -31,9 +31,14 @@ bool Convergence::near_end(double now, const Progress& progress) {
   last_ = progress;
   // From the second pass on only what the guest writes is left: it may be over at any moment.
   if (progress.passes > 1) return true;
-  // A stretch of zeros that the guest has foretold goes by, and tells nothing of the end: behind it comes work.
+  return static_cast<double>(progress.remaining) <= std::max(static_cast<double>(kLeast), speed_ * kAheadSeconds);
+}
+
+bool Convergence::ending() const {
+  if (last_.passes == 0) return false;
+  if (last_.passes > 1) return true;
   const bool foreseen = limit_ > 0 && stretches_ < untouched_;
-  const std::uint64_t left = foreseen ? work_left() : progress.remaining;
+  const std::uint64_t left = foreseen ? work_left() : last_.remaining;
   const double speed = foreseen ? limit_ : speed_;
   return static_cast<double>(left) <= std::max(static_cast<double>(kLeast), speed * kAheadSeconds);
 }

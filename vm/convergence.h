@@ -4,12 +4,12 @@
 // enclaves must stop before that, as late as possible, and while they lay down their records QEMU can go on sending: so
 // they begin when what they need is about what QEMU needs. If it gets near its end first, it is held off. QEMU is asked
 // every kPollEvery and may answer late (its monitor shares a lock with the guest's CPUs), and pages of zeros go as fast
-// as memory is read: so "near" is measured in time, at the fastest speed so far. Of a move with a bandwidth limit only
-// zeros can go faster than that, and the speed of this moment is what counts; QEMU sends what a tenth of a second
+// as memory is read: so "near" is measured in time, at the fastest speed so far. Of a move with a bandwidth limit it is
+// zeros that go faster than that, and the speed of this moment is what counts; QEMU sends what a tenth of a second
 // allows at once. Pages that a balloon says are free (free-page-hint) go from what remains without being dealt with, by
 // the GiB at once: they are no speed. Nor are pages that were never used: they lie together, and QEMU is through with
 // them when it has hardly begun, so that the rest is predicted without them, as far as the guest tells how many there
-// are. Under a bandwidth limit as many may go by before anybody thinks of the end.
+// are. As long as no more of them have gone by than that, QEMU is held off, to be safe, but the enclaves go on.
 //
 // Pure; the clock is handed in, in seconds from any origin.
 #pragma once
@@ -33,17 +33,21 @@ class Convergence {
   static constexpr std::chrono::milliseconds kPollEvery{8};
 
   // `limit`: the move's bandwidth, bytes a second; 0: none. `untouched`: bytes of RAM that were never used, about; if
-  // they do not hold zeros, within() and near_end() are true too early.
+  // they do not hold zeros, within() and ending() are true too early.
   explicit Convergence(std::uint64_t limit = 0, std::uint64_t untouched = 0)
       : limit_(static_cast<double>(limit)), untouched_(untouched) {}
 
   // True: it must be held off now, if something is to be done before.
   [[nodiscard]] bool near_end(double now, const Progress& progress);
+  // It may be near its end for all that is known, and nothing says that only zeros are going by which the guest has
+  // foretold, with work behind them.
+  [[nodiscard]] bool ending() const;
   // If it must be held off: still in the first pass, with so much left that zeros may go by meanwhile.
   [[nodiscard]] bool zeros_may_go() const;
   // It was held off, and that was too early: zeros have gone by, and much is left that cannot go so fast.
   [[nodiscard]] bool too_early() const;
-  // By what near_end() was told: the rest of the first pass takes no longer than this, at the speed that it had so far.
+  // By what near_end() was told, as ending(): the rest of the first pass takes no longer than this, at the speed that
+  // it had so far.
   [[nodiscard]] bool within(double seconds) const;
 
  private:

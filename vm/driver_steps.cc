@@ -26,6 +26,10 @@ constexpr double kCheckpointToPrepare = 12;
 constexpr double kLongestAhead = 2;
 constexpr double kLongestAheadEach = 0.03;
 
+bool may_be_held(MoveState state) {
+  return state == MoveState::kPrecopy || state == MoveState::kCheckpoint;
+}
+
 }  // namespace
 
 void Move::ask_source() {
@@ -125,11 +129,12 @@ void Move::saw(const MigrationView& view) {
                           .sent = view.ram_transferred,
                           .passes = view.passes};
   const bool near_end = convergence_.near_end(now, progress);
-  arrears_.saw(now, progress, state == MoveState::kCheckpoint && held_ != Hold::kNone);
+  arrears_.saw(now, progress, may_be_held(state) && held_ != Hold::kNone);
   const double ahead =
       std::min({kCheckpointToPrepare * prepare_seconds_, kLongestAheadEach * survey_.enclaves, kLongestAhead});
-  if (machine_.state() == MoveState::kPrecopy && (near_end || convergence_.within(ahead))) on(MoveEvent::kNearEnd);
-  if (machine_.state() == MoveState::kCheckpoint) hold_off(near_end);
+  const bool ending = survey_.enclaves == 0 ? near_end : convergence_.ending();
+  if (machine_.state() == MoveState::kPrecopy && (ending || convergence_.within(ahead))) on(MoveEvent::kNearEnd);
+  if (may_be_held(machine_.state())) hold_off(near_end);
   if (!near_end) sped_at_ = now;  // as long as there is much to send, it is not the limit that matters
   const bool slow = machine_.state() == MoveState::kConverge && now - sped_at_ > kConvergeSeconds;
   if (slow && downtime_ < options_.downtime_limit) {
@@ -139,8 +144,8 @@ void Move::saw(const MigrationView& view) {
   keep_pace();
 }
 
-// So that it does not converge while enclaves lay down their records; and not longer than it takes, as it has more to
-// send.
+// So that it does not converge before enclaves have laid down their records; and not longer than it takes, as it has
+// more to send.
 void Move::hold_off(bool near_end) {
   if (near_end) held_ = convergence_.zeros_may_go() ? Hold::kLoose : Hold::kTight;
   if (!near_end && convergence_.too_early()) held_ = Hold::kNone;
@@ -148,18 +153,18 @@ void Move::hold_off(bool near_end) {
 
 Pace Move::wanted_pace() const {
   std::uint64_t bandwidth = options_.bandwidth == 0 ? kUnlimited : options_.bandwidth;
-  const bool checkpoint = machine_.state() == MoveState::kCheckpoint;
-  if (checkpoint && held_ != Hold::kNone) {
+  const bool before_commit = may_be_held(machine_.state());
+  if (before_commit && held_ != Hold::kNone) {
     bandwidth = std::min(bandwidth, held_ == Hold::kLoose ? kHeldLoosely : kHeldTightly);
-  } else if (arrears_.any() && !(checkpoint && qemu_view_.ram_remaining < bandwidth / 2)) {
+  } else if (arrears_.any() && !(before_commit && qemu_view_.ram_remaining < bandwidth / 2)) {
     // Not close to where it must be held off again: it would be there between two polls.
-    bandwidth *= Arrears::kCatchUp;
+    bandwidth = bandwidth > kUnlimited ? bandwidth : bandwidth * Arrears::kCatchUp;
   }
   return {bandwidth, machine_.state() == MoveState::kConverge ? downtime_ : kNoDowntime};
 }
 
 void Move::keep_pace() {
-  if (machine_.state() != MoveState::kCheckpoint && machine_.state() != MoveState::kConverge) return;
+  if (!may_be_held(machine_.state()) && machine_.state() != MoveState::kConverge) return;
   const Pace wanted = wanted_pace();
   if (wanted == pace_) return;
   pace_ = wanted;

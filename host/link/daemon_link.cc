@@ -209,7 +209,8 @@ struct DaemonLink::Impl : std::enable_shared_from_this<Impl> {
   std::thread thread;
   std::chrono::milliseconds retry{};
   std::shared_ptr<daemon::Connection> connection;
-  JobThreads job_threads{std::thread::hardware_concurrency()};  // made on the link's thread, so with its signal mask
+  // Two at the least: a large enclave's dump does not keep another's calls waiting.
+  JobThreads job_threads{std::max(2u, std::thread::hardware_concurrency())};
   std::map<std::uint64_t, std::unique_ptr<EnclaveWorker>> workers;
   std::vector<std::function<void()>> waiting_for_up;
   bool stopping = false;

@@ -41,7 +41,7 @@ EnclaveWorker::EnclaveWorker(JobThreads& threads, std::uint64_t id, EnclaveInfo 
       adopt_token_(std::move(adopt_token)),
       part_(adopt_token_.empty() ? Part::kNone : Part::kTarget),
       threads_(threads),
-      queue_(std::make_shared<JobThreads::Queue>(threads)) {}
+      queue_(std::make_shared<JobThreads::Queue>()) {}
 
 EnclaveWorker::~EnclaveWorker() {
   stop_stream();

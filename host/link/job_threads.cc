@@ -45,8 +45,7 @@ void JobThreads::make_threads() {
     try {
       group_.start([this] { work(); });
     } catch (const std::system_error&) {
-      if (threads_ == 0) throw;
-      return;  // the system has no more: those that there are will do it, later
+      return;  // the system has no more: those that there are will do it, or one that the next job makes
     }
     ++threads_;
   }

@@ -2,8 +2,10 @@
 //
 // Jobs of one queue are done in order, one at a time; different queues side by side, by as many threads as there are
 // CPUs. A job that waits for something says so (Waiting), and does not count as one of these: so no number of enclaves
-// that stand still, or dumps that nobody takes, keeps another enclave from being called. Threads are made when there is
-// something to do; those beyond the CPUs end when there is not.
+// that stand still, or dumps that nobody takes, keeps another enclave from being called. When its wait is over it goes
+// on at once. Threads are made when there is something to do; those beyond the CPUs end when there is not.
+//
+// A new thread has the signal mask of the one that gave it reason to be, by post() or by waiting.
 //
 // Thread-safe. Queues are closed before their JobThreads goes.
 #pragma once
@@ -24,13 +26,8 @@ class JobThreads {
   using Job = std::function<void()>;
 
   class Queue {
-   public:
-    explicit Queue(JobThreads& owner) : owner_(owner) {}
-
-   private:
     friend class JobThreads;
-    JobThreads& owner_;
-    std::deque<Job> jobs_;  // all under the owner's mutex
+    std::deque<Job> jobs_;  // all under the mutex
     bool listed_ = false;   // in ready_, or being worked on
     bool running_ = false;
     bool closed_ = false;

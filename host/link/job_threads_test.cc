@@ -15,9 +15,9 @@ namespace {
 
 using Queues = std::vector<std::shared_ptr<JobThreads::Queue>>;
 
-Queues queues(JobThreads& threads, int n) {
+Queues queues(int n) {
   Queues out;
-  for (int i = 0; i < n; ++i) out.push_back(std::make_shared<JobThreads::Queue>(threads));
+  for (int i = 0; i < n; ++i) out.push_back(std::make_shared<JobThreads::Queue>());
   return out;
 }
 
@@ -33,7 +33,7 @@ struct Gate {
 
 TEST(JobThreads, NoThreadWithoutAJob) {
   JobThreads threads(4);
-  const auto all = queues(threads, 8);
+  const auto all = queues(8);
   EXPECT_EQ(threads.threads(), 0u);
   std::promise<void> done;
   threads.post(all[0], [&done] { done.set_value(); });
@@ -44,7 +44,7 @@ TEST(JobThreads, NoThreadWithoutAJob) {
 
 TEST(JobThreads, OneQueueIsDoneInOrder) {
   JobThreads threads(4);
-  const auto all = queues(threads, 3);
+  const auto all = queues(3);
   std::array<std::vector<int>, 3> seen;  // each written by one job at a time
   std::array<std::promise<void>, 3> done;
   for (int i = 0; i < 300; ++i) {
@@ -61,7 +61,7 @@ TEST(JobThreads, OneQueueIsDoneInOrder) {
 
 TEST(JobThreads, NoMoreThreadsThanCpusForJobsThatCompute) {
   JobThreads threads(2);
-  const auto all = queues(threads, 8);
+  const auto all = queues(8);
   Gate gate;
   std::atomic<int> begun{0};
   for (const auto& queue : all) {
@@ -72,16 +72,14 @@ TEST(JobThreads, NoMoreThreadsThanCpusForJobsThatCompute) {
   }
   EXPECT_LE(threads.threads(), 2u);
   gate.promise.set_value();
-  std::promise<void> last;
-  threads.post(all[7], [&last] { last.set_value(); });
-  last.get_future().wait();
-  EXPECT_EQ(begun, 8);
+  while (begun < 8) std::this_thread::yield();
+  EXPECT_LE(threads.threads(), 2u);
   close_all(threads, all);
 }
 
 TEST(JobThreads, JobsThatWaitKeepNobodyFromWork) {
   JobThreads threads(1);
-  const auto all = queues(threads, 8);
+  const auto all = queues(8);
   Gate gate;
   for (std::size_t q = 0; q < 7; ++q) {
     threads.post(all[q], [&threads, opened = gate.opened] {
@@ -96,14 +94,14 @@ TEST(JobThreads, JobsThatWaitKeepNobodyFromWork) {
   close_all(threads, all);
   // What there is for the CPUs stays, the rest has nothing to do.
   std::promise<void> again;
-  threads.post(queues(threads, 1)[0], [&again] { again.set_value(); });
+  threads.post(queues(1)[0], [&again] { again.set_value(); });
   again.get_future().wait();
   while (threads.threads() > 1) std::this_thread::yield();
 }
 
 TEST(JobThreads, ACloseDropsWhatIsQueued) {
   JobThreads threads(1);
-  const auto all = queues(threads, 2);
+  const auto all = queues(2);
   Gate gate;
   std::promise<void> begun, done;
   std::atomic<bool> dropped{true};
@@ -124,7 +122,7 @@ TEST(JobThreads, ACloseDropsWhatIsQueued) {
 
 TEST(JobThreads, ACloseWaitsForTheJobUnderWay) {
   JobThreads threads(1);
-  const auto all = queues(threads, 1);
+  const auto all = queues(1);
   Gate gate;
   std::promise<void> begun;
   std::atomic<bool> ended{false};

@@ -55,7 +55,7 @@ class PublicKey {
   PublicKey(const PublicKey&) = delete;
   PublicKey& operator=(const PublicKey&) = delete;
 
-  // PKCS#1 v1.5. `hash` is used up. False, too, if the modulus does not have 3072 bits or makes no sense.
+  // PKCS#1 v1.5. `hash` is used up. False, too, if the modulus is not one of 384 bytes or makes no sense.
   [[nodiscard]] bool verifies(sha256_ctx& hash, const Number& signature) noexcept {
     return rsa_public_key_prepare(&key_) == 1 && key_.size == sgx::kRsaBytes &&
            rsa_sha256_verify(&key_, &hash, signature.get()) == 1;
