@@ -12,8 +12,6 @@
 namespace sealift::host {
 namespace {
 
-constexpr std::chrono::milliseconds kKickAgain{2};
-
 std::span<const std::byte> as_bytes(const void* p, std::size_t n) {
   return {static_cast<const std::byte*>(p), n};
 }
@@ -34,8 +32,8 @@ Instance::~Instance() {
   // Our threads leave at the next AEX or ocall; spawn() adds none once the gate has ended.
   auto threads = threads_.close();
   do {
-    entries_.kick_all();  // again and again, as one may be lost
-  } while (!threads_.wait_ended(kKickAgain));
+    entries_.kick_all();
+  } while (!threads_.wait_ended(Entries::kKickAgain));
   for (std::thread& t : threads) t.join();
 }
 

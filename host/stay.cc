@@ -1,6 +1,5 @@
 #include "host/stay.h"
 
-#include <chrono>
 #include <cstdio>
 
 #include "host/enclu.h"
@@ -15,9 +14,6 @@ struct Context {
   std::uint32_t tcs;
   std::uint64_t generation;  // of the enclave that this stay is in
 };
-
-// A kick that arrives between the check and ERESUME is lost, on silicon as here, so kicks are repeated.
-constexpr std::chrono::milliseconds kKickAgain{2};
 
 std::string crash_line(const Reply& r) {
   char text[160];

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -38,6 +39,8 @@ class Entries {
   // The control thread: never waits for the gate, AEXs are answered with ERESUME alone.
   [[nodiscard]] Result<Reply> control(abi::ControlOp op, std::uint64_t bytes);
 
+  // A kick that arrives between the check and ERESUME is lost, on silicon as here, so kicks are repeated after this.
+  static constexpr std::chrono::milliseconds kKickAgain{2};
   // Makes every thread that is inside take an AEX.
   void kick_all();
   // Blocks until a thread has parked or left since `seen`, or the period for kicking again is over. Returns the new

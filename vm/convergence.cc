@@ -31,16 +31,18 @@ bool Convergence::near_end(double now, const Progress& progress) {
   last_ = progress;
   // From the second pass on only what the guest writes is left: it may be over at any moment.
   if (progress.passes > 1) return true;
-  return static_cast<double>(progress.remaining) <= std::max(static_cast<double>(kLeast), speed_ * kAheadSeconds);
+  return over_soon(last_.remaining, speed_);
+}
+
+bool Convergence::over_soon(std::uint64_t left, double speed) {
+  return static_cast<double>(left) <= std::max(static_cast<double>(kLeast), speed * kAheadSeconds);
 }
 
 bool Convergence::ending() const {
   if (last_.passes == 0) return false;
   if (last_.passes > 1) return true;
   const bool foreseen = limit_ > 0 && stretches_ < untouched_;
-  const std::uint64_t left = foreseen ? work_left() : last_.remaining;
-  const double speed = foreseen ? limit_ : speed_;
-  return static_cast<double>(left) <= std::max(static_cast<double>(kLeast), speed * kAheadSeconds);
+  return foreseen ? over_soon(work_left(), limit_) : over_soon(last_.remaining, speed_);
 }
 
 std::uint64_t Convergence::work_left() const {

@@ -51,6 +51,8 @@ class Convergence {
   [[nodiscard]] bool within(double seconds) const;
 
  private:
+  // So many bytes of the first pass, at this speed.
+  [[nodiscard]] static bool over_soon(std::uint64_t left, double speed);
   // Of the first pass, in bytes, without what was never used.
   [[nodiscard]] std::uint64_t work_left() const;
 

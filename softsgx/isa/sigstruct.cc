@@ -4,9 +4,12 @@
 #include <nettle/rsa.h>
 #include <nettle/sha2.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 
+#include "softsgx/isa/digest.h"
 #include "softsgx/isa/secinfo.h"
 
 namespace softsgx {
@@ -86,11 +89,9 @@ bool sigstruct_signature_valid(const sgx::Sigstruct& s) noexcept {
 }
 
 sgx::Measurement sigstruct_mrsigner(const sgx::Sigstruct& s) noexcept {
-  sha256_ctx hash;
-  sha256_init(&hash);
-  sha256_update(&hash, sizeof(s.modulus), s.modulus);
+  const Digest digest = sha256(s.modulus, sizeof(s.modulus));
   sgx::Measurement out;
-  sha256_digest(&hash, sizeof(out.bytes), out.bytes);
+  std::copy(digest.begin(), digest.end(), std::begin(out.bytes));
   return out;
 }
 
