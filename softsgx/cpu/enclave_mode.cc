@@ -1,5 +1,6 @@
 #include "softsgx/cpu/enclave_mode.h"
 
+#include "softsgx/cpu/bases.h"
 #include "softsgx/cpu/context.h"
 #include "softsgx/cpu/patched.h"
 #include "softsgx/cpu/platform.h"
@@ -16,22 +17,10 @@ const XsaveLayout& layout() noexcept {
   return host;
 }
 
-std::uint64_t fs_base() noexcept {
-  std::uint64_t v;
-  asm volatile("rdfsbase %0" : "=r"(v));
-  return v;
-}
-
-std::uint64_t gs_base() noexcept {
-  std::uint64_t v;
-  asm volatile("rdgsbase %0" : "=r"(v));
-  return v;
-}
-
 // What is in neither a signal frame nor patched.S's registers.
 void load_bases(const ThreadRecord& r, Registers& regs) noexcept {
-  regs.fsbase = r.lp.enclave_mode ? r.enclave_fsbase : fs_base();
-  regs.gsbase = r.lp.enclave_mode ? r.enclave_gsbase : gs_base();
+  regs.fsbase = r.lp.enclave_mode ? r.enclave_fsbase : Bases::fs();
+  regs.gsbase = r.lp.enclave_mode ? r.enclave_gsbase : Bases::gs();
   regs.xcr0 = g_processor.xcr0;
 }
 
@@ -48,13 +37,16 @@ void note_host_bases(ThreadRecord& r, const Registers& regs) noexcept {
   r.host_gsbase = regs.gsbase;
 }
 
-// entry.S loads the bases: the enclave's when it leaves to enclave mode; the host's are loaded already.
+// entry.S and patched.S load the bases: the enclave's when they leave to enclave mode; the host's are loaded already.
+void note_enclave_bases(ThreadRecord& r, const Registers& regs) noexcept {
+  if (!r.lp.enclave_mode) return;
+  r.enclave_fsbase = regs.fsbase;
+  r.enclave_gsbase = regs.gsbase;
+}
+
 void store(const Registers& regs, ucontext_t& context, ThreadRecord& r) noexcept {
   write_registers(regs, context);
-  if (r.lp.enclave_mode) {
-    r.enclave_fsbase = regs.fsbase;
-    r.enclave_gsbase = regs.gsbase;
-  }
+  note_enclave_bases(r, regs);
 }
 
 bool bytes_are(const ucontext_t& context, std::initializer_list<unsigned char> expected) noexcept {
@@ -100,7 +92,9 @@ Leaf execute_patched(ThreadRecord& r) noexcept {
   const Leaf leaf = was_inside
                         ? enclu::eexit(*g_processor.machine, r.lp, r.patched)
                         : enclu::eenter(*g_processor.machine, g_processor.platform->address_space(), r.lp, r.patched);
-  if (!leaf.faulted() && !was_inside) PatchedEnclu::entered(r);
+  if (leaf.faulted()) return leaf;
+  note_enclave_bases(r, r.patched);
+  if (!was_inside) PatchedEnclu::entered(r);
   return leaf;
 }
 

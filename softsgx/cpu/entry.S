@@ -25,23 +25,25 @@ softsgx_signal_entry:
 	sub softsgx_arena_begin(%rip), %rcx
 	cmp softsgx_arena_bytes(%rip), %rcx
 	jae .Lno_record
-	mov %rsp, %rcx
-	and $-SLOT_BYTES, %rcx
-	cmpl $0, RECORD_IN_ENCLAVE(%rcx)
+	mov %rsp, %rbx  // sigreturn brings everything back
+	and $-SLOT_BYTES, %rbx
+	cmpl $0, RECORD_IN_ENCLAVE(%rbx)
 	je .Lhost_bases
-	HOST_BASES %rcx
-	movb $0, RECORD_SELECTOR(%rcx)
+	movb $0, RECORD_SELECTOR(%rbx)
+	mov %rdi, %r8
+	mov %rsi, %r9
+	HOST_BASES %rbx
+	mov %r8, %rdi
+	mov %r9, %rsi
 .Lhost_bases:
-	push %rcx
+	mov %rbx, %rcx
+	sub $8, %rsp
 	call softsgx_on_signal
-	pop %rcx
-	cmpl $0, RECORD_IN_ENCLAVE(%rcx)
+	add $8, %rsp
+	cmpl $0, RECORD_IN_ENCLAVE(%rbx)
 	je .Lreturn
-	mov RECORD_ENCLAVE_FS(%rcx), %rax
-	wrfsbase %rax
-	mov RECORD_ENCLAVE_GS(%rcx), %rax
-	wrgsbase %rax
-	movb $1, RECORD_SELECTOR(%rcx)
+	LOAD_BASES %rbx, RECORD_ENCLAVE_FS, RECORD_ENCLAVE_GS
+	movb $1, RECORD_SELECTOR(%rbx)
 .Lreturn:
 	ret
 .Lno_record:

@@ -144,10 +144,7 @@ softsgx_patched_window:
 	mov %rbx, %r10
 	cmpl $0, RECORD_IN_ENCLAVE(%r10)
 	je .Lbases_loaded
-	mov RECORD_FSBASE(%r10), %rax
-	wrfsbase %rax
-	mov RECORD_GSBASE(%r10), %rax
-	wrgsbase %rax
+	LOAD_BASES %r10, RECORD_FSBASE, RECORD_GSBASE
 	movb $1, RECORD_SELECTOR(%r10)
 .Lbases_loaded:
 	LOAD_ALL_BUT_R10

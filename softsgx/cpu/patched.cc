@@ -119,6 +119,7 @@ void end_window(ucontext_t& context, ThreadRecord& r) noexcept {
   from_record(context, r);
   if (r.patched.rip == address(softsgx_patched_trap)) back_to(r.patched.r11, context);
   if (!r.lp.enclave_mode) return;
+  // Which of them were loaded already nobody knows.
   r.enclave_fsbase = r.patched.fsbase;
   r.enclave_gsbase = r.patched.gsbase;
 }

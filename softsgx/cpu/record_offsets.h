@@ -34,18 +34,42 @@
 
 #define XSAVE_BYTES 0x3000 /* at its end, for a patched ENCLU; the area is 11 KiB with AMX */
 
+#define SYS_ARCH_PRCTL 158
+#define ARCH_SET_GS 0x1001
+#define ARCH_SET_FS 0x1002
+
 #ifdef __ASSEMBLER__
 /* clang-format off */
-// Keeps the enclave's FS and GS base in the record and loads the host's. Overwrites RAX.
+// Loads FS and GS base from two fields of the record (RBX, RBP, R8, R9, R10 or R12 to R15). Overwrites RAX, and with
+// system calls (bases.h), which must be allowed then, RCX, R11, RDI and RSI.
+.macro LOAD_BASES record, fs, gs
+	cmpb $0, softsgx_bases_by_system_calls(%rip)
+	jne 77f
+	mov \fs(\record), %rax
+	wrfsbase %rax
+	mov \gs(\record), %rax
+	wrgsbase %rax
+	jmp 78f
+77:	mov $SYS_ARCH_PRCTL, %eax
+	mov $ARCH_SET_FS, %edi
+	mov \fs(\record), %rsi
+	syscall
+	mov $SYS_ARCH_PRCTL, %eax
+	mov $ARCH_SET_GS, %edi
+	mov \gs(\record), %rsi
+	syscall
+78:
+.endm
+// Keeps the enclave's FS and GS base in the record, where they are already if all that wrote them trapped, and loads the
+// host's. Overwrites what LOAD_BASES does.
 .macro HOST_BASES record
+	cmpb $0, softsgx_bases_by_system_calls(%rip)
+	jne 79f
 	rdfsbase %rax
 	mov %rax, RECORD_ENCLAVE_FS(\record)
 	rdgsbase %rax
 	mov %rax, RECORD_ENCLAVE_GS(\record)
-	mov RECORD_HOST_FS(\record), %rax
-	wrfsbase %rax
-	mov RECORD_HOST_GS(\record), %rax
-	wrgsbase %rax
+79:	LOAD_BASES \record, RECORD_HOST_FS, RECORD_HOST_GS
 .endm
 /* clang-format on */
 #endif

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "softsgx/cpu/bases.h"
 #include "softsgx/cpu/context.h"
 #include "softsgx/cpu/cpuid.h"
 #include "softsgx/cpu/deliver.h"
@@ -240,12 +241,20 @@ bool on_epc_loss(const Trap& t) noexcept {
   return true;
 }
 
+// Not an exit: silicon would have executed the instruction.
+bool on_base_access(const Trap& t) noexcept {
+  if (!inside(t.record) || !Bases::emulate(t.context, t.record)) return false;
+  if (SingleStep::hits(t.record, rip(t.context))) leave_by_interrupt(t);
+  return true;
+}
+
 // A synchronous fault; true if it has been dealt with.
 bool on_fault(const Trap& t) noexcept {
   if (on_epc_loss(t)) return true;
   const int signal = t.info.si_signo;
   const unsigned vector = trap_number(t.context);
   if (signal == SIGILL && (t.at_own_enclu || at_enclu(t.context))) return on_enclu(t), true;
+  if (signal == SIGILL && on_base_access(t)) return true;
   if (signal == SIGILL && !inside(t.record) && CpuidPresentation::emulate_patched(t.context)) return true;
   if (signal == SIGSEGV && vector == sgx::vector::kGp && CpuidPresentation::faulting() && at_cpuid(t.context)) {
     if (inside(t.record)) return exception(t, sgx::vector::kUd, 0, 0, 0), true;

@@ -115,6 +115,10 @@ class Enclave {
   void refresh_mapped_bits(const Range& range);
   void update_hull();
   bool augment(std::uint64_t address) noexcept;
+  // base_writes.cc: makes WRFSBASE and WRGSBASE in the code of pages [first, end) trap, where the kernel would not keep
+  // what they write (cpu/bases.h). Behind the measurement; a page that can be written is left as it is.
+  void trap_base_writes(std::uint64_t first, std::uint64_t end) noexcept;
+  [[nodiscard]] std::uint8_t* code(std::uint64_t page) noexcept;
 
   Machine& machine_;
   const Owner owner_;

@@ -210,6 +210,7 @@ long Enclave::init(std::uint64_t argument) {
   if (leaf.faulted()) return -EIO;
   if (!leaf.ok()) return -EPERM;
   initialized_ = true;
+  trap_base_writes(0, table_.pages());
   return 0;
 }
 

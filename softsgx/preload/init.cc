@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "softsgx/cpu/bases.h"
 #include "softsgx/cpu/cpuid.h"
 #include "softsgx/cpu/interrupt.h"
 #include "softsgx/cpu/patched.h"
@@ -84,9 +85,7 @@ void start_machine() {
   if (options->machine.empty()) return;
   g_options = new Options(*options);
   constexpr unsigned long kHwcap2Fsgsbase = 1u << 1;
-  if (!(getauxval(AT_HWCAP2) & kHwcap2Fsgsbase)) {
-    fail("this CPU or kernel has no FSGSBASE instructions in user mode; Linux 5.9 on a CPU since 2013 has");
-  }
+  if (!(getauxval(AT_HWCAP2) & kHwcap2Fsgsbase) || g_options->no_fsgsbase) Bases::use_system_calls();
   start_machine();
   if (!ThreadArena::create()) fail("no address space for signal stacks; raise the limit on virtual memory (ulimit -v)");
   if (install_vdso(envp)) {

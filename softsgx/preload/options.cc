@@ -72,6 +72,7 @@ std::optional<Options> read_options(std::string& error) {
   }
   o.patch_cpuid = variable("SOFTSGX_PATCH_CPUID") == "1";
   o.trap_enclu = variable("SOFTSGX_TRAP_ENCLU") == "1";
+  o.no_fsgsbase = variable("SOFTSGX_NO_FSGSBASE") == "1";
   return o;
 }
 

@@ -16,6 +16,7 @@ struct Options {
   StepWindow step;           // SOFTSGX_SINGLE_STEP: "all", "BEGIN-END" or "+BEGIN-+END", hexadecimal, and "@+TCS"
   bool patch_cpuid = false;  // SOFTSGX_PATCH_CPUID: "1"
   bool trap_enclu = false;   // SOFTSGX_TRAP_ENCLU: "1"
+  bool no_fsgsbase = false;  // SOFTSGX_NO_FSGSBASE: "1"
 };
 
 // nullopt and one line in `error` if a variable makes no sense.

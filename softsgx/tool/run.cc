@@ -27,6 +27,7 @@ struct RunArguments {
   bool stepping = false;
   bool patch_cpuid = false;
   bool trap_enclu = false;
+  bool no_fsgsbase = false;
   std::vector<std::string> program;
 };
 
@@ -141,6 +142,7 @@ int parse(const std::vector<std::string>& arguments, RunArguments& a) {
                    ->expected(1);
   app.add_flag("--patch-cpuid", a.patch_cpuid, "Show SGX in CPUID by patching the program, where CPUID cannot fault");
   app.add_flag("--trap-enclu", a.trap_enclu, "Take an exception at every ENCLU, also at those that may be patched");
+  app.add_flag("--no-fsgsbase", a.no_fsgsbase, "As on a kernel without FSGSBASE: both bases by system calls");
   app.add_option("PATH", a.machine, "Machine file; FILE@0xOFFSET; or auto, a virtual machine's EPC section")
       ->required();
   app.add_option("PROGRAM", a.program, "Program and its arguments, after --")->required();
@@ -195,6 +197,7 @@ int run_command(const std::vector<std::string>& arguments) {
   set("SOFTSGX_SINGLE_STEP", window);
   set("SOFTSGX_PATCH_CPUID", a.patch_cpuid ? "1" : "");
   set("SOFTSGX_TRAP_ENCLU", a.trap_enclu ? "1" : "");
+  set("SOFTSGX_NO_FSGSBASE", a.no_fsgsbase ? "1" : "");
   std::vector<char*> argv;
   for (std::string& s : a.program) argv.push_back(s.data());
   argv.push_back(nullptr);

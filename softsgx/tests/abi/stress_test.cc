@@ -1,16 +1,20 @@
 // Many threads inside, interrupted all the time: nothing of their state may change. Also run with --aex-hz.
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <random>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -173,6 +177,52 @@ TEST_F(Stress, SegmentBaseSetInsideSurvivesKicks) {
   stop = 1;
   thread.join();
   EXPECT_EQ(fs, 0x123456789000u);
+}
+
+// So often has the scheduler taken the CPU away from a thread of this process.
+long preemptions(pid_t tid) {
+  std::ifstream status("/proc/self/task/" + std::to_string(tid) + "/status");
+  const std::string name = "nonvoluntary_ctxt_switches:";
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(name)) return std::stol(line.substr(name.size()));
+  }
+  return 0;
+}
+
+// Of those that the calling thread may use.
+void stay_on_the_first_cpu() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return;
+  int first = 0;
+  while (!CPU_ISSET(first, &set)) ++first;
+  CPU_ZERO(&set);
+  CPU_SET(first, &set);
+  sched_setaffinity(0, sizeof set, &set);
+}
+
+// No signal tells of these.
+TEST_F(Stress, SegmentBasesSetInsideSurvivePreemption) {
+  std::atomic<std::uint32_t> stop = 0;
+  std::array<std::atomic<pid_t>, kThreads> tids{};
+  std::array<std::uint64_t, kThreads> fs{};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      stay_on_the_first_cpu();
+      tids[t] = gettid();
+      fs[t] = run(enclave.tcs(t), kSetBases, 0x123456780000 + t, reinterpret_cast<std::uint64_t>(&stop));
+    });
+  }
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  const auto all = [&](long often) {
+    return std::all_of(tids.begin(), tids.end(),
+                       [&](const auto& tid) { return tid != 0 && preemptions(tid) >= often; });
+  };
+  while (!all(3) && std::chrono::steady_clock::now() < give_up) usleep(10'000);  // a bounded poll
+  EXPECT_TRUE(all(3)) << "threads on one CPU were not preempted";
+  stop = 1;
+  for (std::thread& t : threads) t.join();
+  for (unsigned t = 0; t < kThreads; ++t) EXPECT_EQ(fs[t], 0x123456780000u + t);
 }
 
 TEST_F(Stress, ThreadsComeAndGo) {
