@@ -87,7 +87,7 @@ void BrokerEnclave::forget_attempt() {
   target_hello_.clear();
   ticket_.clear();
   record_bytes_ = 0;
-  restored_ = recovered_ = false;
+  restored_ = recovered_ = ticketed_ = false;
 }
 
 void BrokerEnclave::updated() {
@@ -258,17 +258,25 @@ void BrokerEnclave::commit(Done done) {
   if (state_ != Row::HELD) return finish(state_ == Row::COMMITTED ? Errc::kOk : Errc::kWrongState);
   // From here on nobody knows until the enclave has answered: that counts as committed.
   set(Row::UNTICKETED);
-  control(
-      abi::ControlOp::kCommitHeld, "", "the enclave refused to commit",
-      [this](const std::string& ticket) {
-        ticket_ = ticket;
-        committed_ns_ = now_ns();
-        give_ticket();
-      },
-      [this](Errc error, const std::string& text) {
-        if (error == Errc::kEpcLost) return lost(error, "its memory went before it had committed");
-        back_to_running(error, text);
-      });
+  // Not a step of this chain: there is no other way to the ticket, whatever is begun meanwhile.
+  enclave_->control(abi::ControlOp::kCommitHeld, "",
+                    [weak = weak_from_this(), attempt = attempt_](Errc error, const std::string& ticket) {
+                      const auto self = weak.lock();
+                      if (self && self->attempt_ == attempt) self->committed(error, ticket);
+                    });
+}
+
+void BrokerEnclave::committed(Errc error, const std::string& ticket) {
+  if (error == Errc::kOk) {
+    ticket_ = ticket;
+    committed_ns_ = now_ns();
+    if (state_ == Row::UNTICKETED) return give_ticket();
+    if (state_ == Row::RESUMING && turn_ != Turn::kWanted) try_resume();
+    return;
+  }
+  if (state_ != Row::UNTICKETED) return;
+  if (error == Errc::kEpcLost) return lost(error, "its memory went before it had committed");
+  back_to_running(error, "the enclave refused to commit");
 }
 
 void BrokerEnclave::give_ticket() {
@@ -291,6 +299,7 @@ void BrokerEnclave::give_ticket() {
 
 void BrokerEnclave::ticket_given() {
   close_session();
+  ticketed_ = true;
   error_ = Errc::kOk;
   text_.clear();
   recovered_ = false;

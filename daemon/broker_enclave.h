@@ -96,12 +96,16 @@ class BrokerEnclave : public std::enable_shared_from_this<BrokerEnclave> {
   void attest(Then then, Failed failed);                                 // gets what the enclave seals first
   void close_session();
   void back_to_running(Errc error, const std::string& text);
+  // The enclave has answered; or, if it could not, has not committed.
+  void committed(Errc error, const std::string& ticket);
   void give_ticket();
   void ticket_given();
 
   // broker_resume.cc
   void end_turn();
   void try_resume();
+  void offer_ticket();
+  void look();
   void rebuild();
   void join_again();
   void fetch_key(const std::string& request);
@@ -128,6 +132,7 @@ class BrokerEnclave : public std::enable_shared_from_this<BrokerEnclave> {
   enum class Turn { kNone, kWanted, kHeld } turn_ = Turn::kNone;
   bool restored_ = false;   // the instance that is there has every record
   bool recovered_ = false;  // known from its registration alone: the ticket may have been given before
+  bool ticketed_ = false;   // an agent has the ticket, or it cannot be given here
   std::string attempt_;
   std::uint64_t session_ = 0;
   std::string source_hello_, target_hello_, ticket_;

@@ -69,14 +69,40 @@ void BrokerEnclave::give_up() {
     error_ = Errc::kNotReady;
     text_ = "its program has not answered in time";
   }
-  set(recovered_ ? Row::UNTICKETED : Row::COMMITTED);
+  set(ticketed_ ? Row::COMMITTED : Row::UNTICKETED);
   finish(error_);
+}
+
+void BrokerEnclave::try_resume() {
+  leave_chain();
+  ticketed_ || ticket_.empty() ? look() : offer_ticket();
+}
+
+// Without it there is no grant. It was on its way when the resume began, and may have got there or not; and if the VM
+// has moved since then, it is not this agent's.
+void BrokerEnclave::offer_ticket() {
+  const Failed go_on = [this](Errc error, const std::string&) {
+    close_session();
+    ticketed_ = error == Errc::kBadReport || error == Errc::kBadBinding;
+    look();
+  };
+  const auto give = [this, go_on](const std::string&) {
+    seal_to_agent(
+        ticket_, "the host's agent refused the ticket",
+        [this](const std::string&) {
+          close_session();
+          ticketed_ = true;
+          look();
+        },
+        go_on);
+  };
+  close_session();
+  hello_agent(source_hello_, give, go_on);
 }
 
 // Whatever is there now decides: it may run already (the answer was lost), be restored and waiting for its grant, or be
 // nothing that can be used.
-void BrokerEnclave::try_resume() {
-  leave_chain();
+void BrokerEnclave::look() {
   enclave_->control(abi::ControlOp::kStatus, "", here([this](Errc error, const std::string& output) {
                       abi::Status status{};
                       if (error == Errc::kOk && output.size() == sizeof status) {

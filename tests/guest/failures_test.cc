@@ -149,6 +149,38 @@ TEST_F(GuestFailures, AChannelThatIsCutDuringTheCheckpointLosesNothing) {
   }
 }
 
+// The agent does not answer until the resume has begun.
+TEST_F(GuestFailures, ATicketThatIsUnderWayWhenTheResumeBeginsIsGiven) {
+  start_guest(*a_);
+  run_program(2);
+  wait_guest(*a_, 2);
+  ASSERT_TRUE(prepare(*a_, b_->listen).ok());
+  a_->agent->signal(SIGSTOP);
+  int unticketed = 0;
+  const GuestResult held = wait([&](auto done) {
+    a_->guests().checkpoint(
+        "g", {},
+        [&](const GuestEnclave& each) {
+          if (each.state == State::kUnticketed && ++unticketed == 2) asio::post(io_, [&] { cut_channel(*a_); });
+        },
+        std::move(done));
+  });
+  EXPECT_FALSE(held.ok());
+  wait_guest(*a_, 2);
+  bool resuming = false;
+  const GuestResult resumed = wait([&](auto done) {
+    a_->guests().resume(
+        "g", std::chrono::seconds(30),
+        [&](const GuestEnclave& each) {
+          if (each.state == State::kResuming && !std::exchange(resuming, true)) a_->agent->signal(SIGCONT);
+        },
+        std::move(done));
+  });
+  ASSERT_TRUE(resuming);
+  ASSERT_TRUE(resumed.ok()) << said(resumed);
+  expect_all_run(2);
+}
+
 TEST_F(GuestFailures, AChannelThatIsCutDuringTheResumeIsTakenUpAgain) {
   start_guest(*a_);
   run_program(3);
