@@ -25,18 +25,31 @@ constexpr const char* kIp = "/sbin/ip";
 constexpr const char* kPath = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 
 // The guest's start: a broker, programs that are asked by a pipe each, and the memory's checker. `ask N` prints what
-// program N says of its enclaves.
+// program N says of its enclaves; or that it has ended, or what its threads do if it does not answer.
 std::string guest_script(std::size_t programs, std::size_t each) {
   std::ostringstream out;
   out << "cat >/bin/ask <<'ASK'\n"
          "n=$(grep -c '^end' /run/out.$1)\n"
          "echo state >/run/in.$1\n"
-         "until [ $(grep -c '^end' /run/out.$1) -gt $n ]; do usleep 20000; done\n"
+         "program=/proc/$(cat /run/program.$1.pid) i=0\n"
+         "until [ $(grep -c '^end' /run/out.$1) -gt $n ]; do\n"
+         "  [ -d $program ] || { echo it has ended; tail -n 5 /run/out.$1; exit 1; }\n"
+         "  [ $((i += 1)) -le 3000 ] || { echo it does not answer; threads-of $program; exit 1; }\n"
+         "  usleep 20000\n"
+         "done\n"
          "tail -n "
       << each + 1
       << " /run/out.$1\n"
          "ASK\n"
          "chmod +x /bin/ask\n"
+         "cat >/bin/threads-of <<'THREADS'\n"
+         "for t in $1/task/*; do\n"
+         "  echo $t $(grep -E '^(State|SigPnd|SigBlk):' $t/status) $(cat $t/wchan) $(cat $t/syscall)\n"
+         "done\n"
+         "grep -E 'Sig|State|Shd' $1/status\n"
+         "cat $1/maps\n"
+         "THREADS\n"
+         "chmod +x /bin/threads-of\n"
          "vm-integrity --mib 16 --rate 2000 >/run/integrity.log &\n"
          "echo $! >/run/integrity.pid\n"
          "cat >/bin/start-broker <<'BROKER'\n"
