@@ -184,9 +184,17 @@ EnclaveStatus Instance::status() {
 // -------------------------------------------------------------------------------------------------------
 
 Errc Instance::control(abi::ControlOp op, std::span<const std::byte> in, std::vector<std::byte>& out) {
+  out.clear();
+  return operate(op, in, [&out](std::span<const std::byte> output) { out.assign(output.begin(), output.end()); });
+}
+
+Errc Instance::dump(const Output& output) {
+  return operate(abi::ControlOp::kDump, {}, output);
+}
+
+Errc Instance::operate(abi::ControlOp op, std::span<const std::byte> in, const Output& output) {
   if (in.size() > abi::kControlSlotBytes) return Errc::kBadSize;
   const std::lock_guard lock(control_mutex_);
-  out.clear();
   unblock_enclave_signals();
   if (!in.empty()) std::memcpy(device_->arena(), in.data(), in.size());
   const Result<Reply> reply = entries_.control(op, in.size());
@@ -196,9 +204,8 @@ Errc Instance::control(abi::ControlOp op, std::span<const std::byte> in, std::ve
   }
   if (reply->reason == abi::Exit::kRefused) return static_cast<Errc>(reply->a);
   if (reply->reason != abi::Exit::kDone || reply->b > abi::kControlSlotBytes) return Errc::kCrashed;
-  const auto* bytes = reinterpret_cast<const std::byte*>(device_->arena());
-  out.assign(bytes, bytes + reply->b);
   const auto errc = static_cast<Errc>(reply->a);
+  if (errc == Errc::kOk) output(as_bytes(device_->arena(), reply->b));
   if (op == abi::ControlOp::kCommitHeld && errc == Errc::kOk) {
     committed_held_ = true;
     entries_.may_vanish(true);

@@ -52,6 +52,7 @@ class Instance final : public Enclave, public ControlPort {
 
   // ControlPort
   Errc control(abi::ControlOp op, std::span<const std::byte> in, std::vector<std::byte>& out) override;
+  Errc dump(const Output& output) override;
   Errc quiesce(std::chrono::milliseconds budget) override;
   Errc settle(std::chrono::milliseconds budget) override;
   Errc rebuild(const std::array<std::uint8_t, 16>& attempt, std::string& text) override;
@@ -74,6 +75,8 @@ class Instance final : public Enclave, public ControlPort {
 
   // Enters, and answers ocalls until something else than an ocall (or an idle ecall thread) comes back.
   [[nodiscard]] Result<Reply> drive(std::uint32_t tcs, abi::Request request, std::uint64_t a, std::uint64_t b);
+  // control(), its output shown where it lies. control_mutex_ is held meanwhile.
+  [[nodiscard]] Errc operate(abi::ControlOp op, std::span<const std::byte> in, const Output& output);
   // drive() on a host thread of ours, to the end of the enclave thread or until it serves ecalls.
   void spawn(std::uint32_t tcs, abi::Request request);
   void adopt_threads();

@@ -19,6 +19,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,6 +37,15 @@ class ControlPort {
   // replaced by the output (empty unless kOk is returned). Returns the enclave's answer unchanged, or kCrashed or
   // kEpcLost when there is no enclave to answer.
   [[nodiscard]] virtual Errc control(abi::ControlOp op, std::span<const std::byte> in, std::vector<std::byte>& out) = 0;
+
+  // kDump, for who keeps the output: it is shown where it lies, and gone when this returns.
+  using Output = std::function<void(std::span<const std::byte>)>;
+  [[nodiscard]] virtual Errc dump(const Output& output) {
+    std::vector<std::byte> out;
+    const Errc error = control(abi::ControlOp::kDump, {}, out);
+    if (error == Errc::kOk) output(out);
+    return error;
+  }
 
   // Brings the enclave to a quiescent point: kQuiesce again and again, kicking running threads in between, until none
   // runs. kNotQuiescent when `budget` is over first; the gate is then still closed, and kCancel is what comes next.

@@ -9,7 +9,7 @@
 
 namespace sealift::host {
 
-bool is_final(const std::vector<std::byte>& record) {
+bool is_final(std::span<const std::byte> record) {
   record::RecordHeader header{};
   if (record.size() < sizeof(header)) return false;
   std::memcpy(&header, record.data(), sizeof(header));
@@ -48,11 +48,9 @@ Errc HeldRecords::take(ControlPort& port) {
 
 Errc HeldRecords::dump(ControlPort& port) {
   for (;;) {
-    std::vector<std::byte> group;
-    if (const Errc e = port.control(abi::ControlOp::kDump, {}, group); e != Errc::kOk) return e;
-    const bool final = is_final(group);
-    records_.push_back(std::move(group));
-    if (final) return Errc::kOk;
+    const Errc e = port.dump([this](std::span<const std::byte> group) { records_.emplace_back(group); });
+    if (e != Errc::kOk) return e;
+    if (is_final(records_.back().get())) return Errc::kOk;
   }
 }
 
@@ -60,7 +58,7 @@ Errc HeldRecords::give(ControlPort& port) const {
   if (records_.empty()) return Errc::kNotReady;
   for (const auto& group : records_) {
     std::vector<std::byte> none;
-    if (const Errc e = port.control(abi::ControlOp::kRecord, group, none); e != Errc::kOk) return e;
+    if (const Errc e = port.control(abi::ControlOp::kRecord, group.get(), none); e != Errc::kOk) return e;
   }
   port.trim();
   return Errc::kOk;

@@ -6,9 +6,11 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "host/link/control_port.h"
+#include "host/link/mapped_bytes.h"
 #include "migration/errc.h"
 
 namespace sealift::host {
@@ -22,7 +24,7 @@ class HeldRecords {
   [[nodiscard]] Errc take(ControlPort& port);
   // Gives them to the instance that was rebuilt; they stay, for another try.
   [[nodiscard]] Errc give(ControlPort& port) const;
-  void drop() { records_ = {}; }
+  void drop() { records_.clear(); }
 
   [[nodiscard]] std::uint64_t bytes() const;
   // CLOCK_MONOTONIC, of the last checkpoint.
@@ -32,12 +34,12 @@ class HeldRecords {
  private:
   [[nodiscard]] Errc dump(ControlPort& port);
 
-  std::vector<std::vector<std::byte>> records_;  // groups of whole records, as kDump gave them
+  std::vector<MappedBytes> records_;  // groups of whole records, as kDump gave them
   std::uint64_t gate_closed_ns_ = 0, held_ns_ = 0;
 };
 
 // Whether these bytes begin with a final record.
-[[nodiscard]] bool is_final(const std::vector<std::byte>& record);
+[[nodiscard]] bool is_final(std::span<const std::byte> record);
 [[nodiscard]] std::uint64_t monotonic_ns();
 
 }  // namespace sealift::host
