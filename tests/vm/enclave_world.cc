@@ -29,12 +29,12 @@ constexpr const char* kPath = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 std::string guest_script(std::size_t programs, std::size_t each) {
   std::ostringstream out;
   out << "cat >/bin/ask <<'ASK'\n"
-         "n=$(grep -c '^end' /run/out.$1)\n"
-         "echo state >/run/in.$1\n"
          "program=/proc/$(cat /run/program.$1.pid) i=0\n"
+         "n=$(grep -c '^end' /run/out.$1)\n"
+         "[ ! -d $program ] || echo state >/run/in.$1\n"
          "until [ $(grep -c '^end' /run/out.$1) -gt $n ]; do\n"
-         "  [ -d $program ] || { echo it has ended; tail -n 5 /run/out.$1; exit 1; }\n"
-         "  [ $((i += 1)) -le 3000 ] || { echo it does not answer; threads-of $program; exit 1; }\n"
+         "  [ -d $program ] || { echo it has ended; tail -n 5 /run/out.$1; dmesg | tail -n 5; exit 1; }\n"
+         "  [ $((i += 1)) -le 600 ] || { echo it does not answer; threads-of $program; exit 1; }\n"
          "  usleep 20000\n"
          "done\n"
          "tail -n "
