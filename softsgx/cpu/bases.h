@@ -1,6 +1,6 @@
 // FS and GS base on a kernel that does not keep what WRFSBASE and WRGSBASE write: before Linux 5.9, with `nofsgsbase`,
-// or under a hypervisor without hardware support, where AT_HWCAP2 lacks the feature though the instructions may execute.
-// At the next context switch such a kernel loads what arch_prctl set last.
+// or under a hypervisor without hardware support, where AT_HWCAP2 lacks the feature though the instructions may
+// execute. At the next context switch such a kernel loads what arch_prctl set last.
 //
 // There both bases are set by system calls: softsgx's own at each crossing, and an enclave's, whose writes the driver
 // makes trap (Enclave::trap_base_writes) and emulate() executes. Reads execute as they stand, or raise #UD and are
