@@ -7,7 +7,7 @@ namespace {
 
 struct Arguments {
   std::string what, only, enclaves, bandwidth;
-  unsigned pairs = 0, memory = 0;
+  unsigned pairs = 0, boots = 0, memory = 0;
 };
 
 [[noreturn]] void run_bench(const Arguments& arguments, bool json) {
@@ -15,6 +15,7 @@ struct Arguments {
   if (json) words.emplace_back("--json");
   if (arguments.what == "vm") {
     if (arguments.pairs != 0) words.insert(words.end(), {"--pairs", std::to_string(arguments.pairs)});
+    if (arguments.boots != 0) words.insert(words.end(), {"--boots", std::to_string(arguments.boots)});
     if (!arguments.enclaves.empty()) words.insert(words.end(), {"--enclaves", arguments.enclaves});
     if (arguments.memory != 0) words.insert(words.end(), {"--memory", std::to_string(arguments.memory)});
     if (!arguments.bandwidth.empty()) words.insert(words.end(), {"--bandwidth", arguments.bandwidth});
@@ -34,7 +35,9 @@ void add_bench(CLI::App& app, Context& context) {
       ->required()
       ->check(CLI::IsMember({"migrate", "vm"}));
   bench->add_option("--only", arguments->only, "Only figures with this in their names (docs/performance.md)");
-  bench->add_option("--pairs", arguments->pairs, "vm: moves with enclaves and without (default: 5)")
+  bench->add_option("--pairs", arguments->pairs, "vm: moves with enclaves and without (default: 6)")
+      ->check(CLI::Range(1u, 1000u));
+  bench->add_option("--boots", arguments->boots, "vm: VMs of each kind that share them (default: 3)")
       ->check(CLI::Range(1u, 1000u));
   bench->add_option("--memory", arguments->memory, "vm: MiB of RAM, all but 512 of them in use (default: 2048)")
       ->check(CLI::Range(512u, 3072u));
