@@ -26,7 +26,7 @@ endif()
 
 # A test's own sources are compiled for a quarter of the build, and run for no time: what they test is optimised.
 function(sealift_compile_fast target)
-  target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O0>)
+  target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:RelWithDebInfo>,$<COMPILE_LANGUAGE:CXX>>:-O0>)
 endfunction()
 
 # sealift_test(NAME SOURCES… [LIBS…]): a GoogleTest binary, one ctest entry. Its cases run in one process: many share
