@@ -1,5 +1,5 @@
-// MappedBytes: bytes in a mapping of their own, so that all their memory is given back when they go. What malloc hands out
-// it may keep for later, and in a VM that memory is sent with every move.
+// MappedBytes: bytes in a mapping of their own, so that all their memory is given back when they go. What malloc hands
+// out it may keep for later, and in a VM that memory is sent with every move.
 #pragma once
 
 #include <sys/mman.h>
@@ -33,9 +33,7 @@ class MappedBytes {
     return *this;
   }
 
-  [[nodiscard]] std::span<const std::byte> get() const noexcept {
-    return {static_cast<const std::byte*>(at_), bytes_};
-  }
+  [[nodiscard]] std::span<const std::byte> get() const noexcept { return {static_cast<const std::byte*>(at_), bytes_}; }
   [[nodiscard]] std::size_t size() const noexcept { return bytes_; }
 
  private:
