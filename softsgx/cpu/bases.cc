@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "softsgx/cpu/context.h"
+#include "softsgx/cpu/enclave_mode.h"
 #include "softsgx/isa/raw_syscall.h"
 
 extern "C" {
@@ -15,7 +16,7 @@ extern "C" {
 namespace softsgx {
 namespace {
 
-constexpr std::uint64_t kUserEnd = std::uint64_t{1} << 47;  // the kernel refuses what lies above, as a base
+constexpr std::uint64_t kUserEnd = (std::uint64_t{1} << 47) - 4096;  // the kernel refuses what lies above, as a base
 constexpr int kRegisters[] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                               REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
@@ -51,10 +52,10 @@ std::uint64_t Bases::gs() noexcept {
 
 bool Bases::emulate(ucontext_t& context, ThreadRecord& record) noexcept {
   if (!by_system_calls()) return false;
-  const auto* at = reinterpret_cast<const volatile std::uint8_t*>(rip(context));
-  // What is a prefix has been fetched with what it stands before, maybe from the next page.
-  if (at[0] != kPrefix || (at[1] & 0xfe) != 0x48) return false;
-  const std::uint8_t insn[kInsnBytes] = {at[0], at[1], at[2], at[3], at[4]};
+  std::uint8_t insn[kInsnBytes] = {};
+  for (std::size_t i = 0; i < kInsnBytes; ++i) {
+    if (!code_byte(rip(context) + i, record, insn[i])) return false;
+  }
   if (!is_access(insn)) return false;
   greg_t& operand = context.uc_mcontext.gregs[kRegisters[(insn[1] & 1) << 3 | (insn[4] & 7)]];
   std::uint64_t& base = (insn[4] & 0x08) != 0 ? record.enclave_gsbase : record.enclave_fsbase;
@@ -66,6 +67,7 @@ bool Bases::emulate(ucontext_t& context, ThreadRecord& record) noexcept {
     operand = static_cast<greg_t>(base);
   }
   set_rip(context, rip(context) + kInsnBytes);
+  context.uc_mcontext.gregs[REG_EFL] &= ~static_cast<greg_t>(rflags::kRf);  // of the fault that brought us here
   return true;
 }
 

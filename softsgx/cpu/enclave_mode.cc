@@ -49,22 +49,35 @@ void store(const Registers& regs, ucontext_t& context, ThreadRecord& r) noexcept
   note_enclave_bases(r, regs);
 }
 
-bool bytes_are(const ucontext_t& context, std::initializer_list<unsigned char> expected) noexcept {
-  const auto* p = reinterpret_cast<const volatile unsigned char*>(rip(context));
-  for (const unsigned char byte : expected) {  // in order: the next byte may lie on an unmapped page
-    if (*p++ != byte) return false;
+bool bytes_are(const ucontext_t& context, const ThreadRecord& r,
+               std::initializer_list<std::uint8_t> expected) noexcept {
+  std::uint64_t at = rip(context);
+  for (const std::uint8_t byte : expected) {  // in order: the next byte may lie on an unmapped page
+    std::uint8_t found = 0;
+    if (!code_byte(at++, r, found) || found != byte) return false;
   }
   return true;
 }
 
 }  // namespace
 
-bool at_enclu(const ucontext_t& context) noexcept {
-  return bytes_are(context, {0x0f, 0x01, 0xd7});
+bool code_byte(std::uint64_t at, const ThreadRecord& r, std::uint8_t& out) noexcept {
+  if (!r.lp.enclave_mode) {
+    out = *reinterpret_cast<const volatile std::uint8_t*>(at);
+    return true;
+  }
+  const EpcIndex page = g_processor.platform->fetched_page(at);
+  if (page == kNotEpc || !g_processor.machine->is_epc(page)) return false;
+  out = std::to_integer<std::uint8_t>(g_processor.machine->page(page)[at % sgx::kPageSize]);
+  return true;
 }
 
-bool at_cpuid(const ucontext_t& context) noexcept {
-  return bytes_are(context, {0x0f, 0xa2});
+bool at_enclu(const ucontext_t& context, const ThreadRecord& r) noexcept {
+  return bytes_are(context, r, {0x0f, 0x01, 0xd7});
+}
+
+bool at_cpuid(const ucontext_t& context, const ThreadRecord& r) noexcept {
+  return bytes_are(context, r, {0x0f, 0xa2});
 }
 
 Leaf execute_enclu(ucontext_t& context, ThreadRecord& r) noexcept {

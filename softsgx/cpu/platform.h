@@ -27,6 +27,9 @@ class Platform {
   virtual FaultAnswer page_fault(std::uint64_t address, std::uint32_t access) noexcept = 0;
   // The EPCM rights of the page at `address` changed (EACCEPT, EMODPE, EACCEPTCOPY): mapping follows.
   virtual void rights_changed(std::uint64_t address) noexcept = 0;
+  // The EPC page that a thread inside has fetched an instruction from, also if its mapping has gone since then; kNotEpc
+  // if EPC is lost. Lock-free.
+  [[nodiscard]] virtual EpcIndex fetched_page(std::uint64_t linaddr) const noexcept = 0;
   // A thread found its enclave's EPC lost (LogicalProcessor::lost): mappings of such enclaves go.
   virtual void epc_lost() noexcept = 0;
 };

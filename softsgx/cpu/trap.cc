@@ -253,11 +253,12 @@ bool on_fault(const Trap& t) noexcept {
   if (on_epc_loss(t)) return true;
   const int signal = t.info.si_signo;
   const unsigned vector = trap_number(t.context);
-  if (signal == SIGILL && (t.at_own_enclu || at_enclu(t.context))) return on_enclu(t), true;
+  if (signal == SIGILL && (t.at_own_enclu || at_enclu(t.context, t.record))) return on_enclu(t), true;
   if (signal == SIGILL && on_base_access(t)) return true;
   if (signal == SIGILL && !inside(t.record) && CpuidPresentation::emulate_patched(t.context)) return true;
-  if (signal == SIGSEGV && vector == sgx::vector::kGp && CpuidPresentation::faulting() && at_cpuid(t.context)) {
-    if (inside(t.record)) return exception(t, sgx::vector::kUd, 0, 0, 0), true;
+  if (signal == SIGSEGV && vector == sgx::vector::kGp && CpuidPresentation::faulting() &&
+      at_cpuid(t.context, t.record)) {
+    if (inside(t.record)) return on_epc_loss(t) || (exception(t, sgx::vector::kUd, 0, 0, 0), true);
     return CpuidPresentation::emulate(t.context), true;
   }
   if ((signal == SIGSEGV || signal == SIGBUS) && vector == sgx::vector::kPf) {
@@ -266,6 +267,7 @@ bool on_fault(const Trap& t) noexcept {
     return page_fault(t, address, access_of(error), error), true;
   }
   if (!inside(t.record)) return false;
+  if (on_epc_loss(t)) return true;  // since the first look: the bytes that were not ours may have been 0xff
   if (signal == SIGTRAP) return on_trap_inside(t), true;
   exception(t, vector, trap_error(t.context), 0, 0);
   return true;

@@ -16,7 +16,7 @@ std::uint8_t* Enclave::code(std::uint64_t page) noexcept {
 }
 
 void Enclave::trap_base_writes(std::uint64_t first, std::uint64_t end) noexcept {
-  if (!Bases::by_system_calls()) return;
+  if (!Bases::by_system_calls() || lost()) return;
   for (std::uint64_t page = first; page < end; ++page) {
     std::uint8_t* const bytes = code(page);
     if (!bytes) continue;

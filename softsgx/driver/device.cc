@@ -159,6 +159,13 @@ EpcIndex Devices::epc_page(std::uint64_t linaddr) const noexcept {
   return kNotEpc;
 }
 
+EpcIndex Devices::fetched_page(std::uint64_t linaddr) const noexcept {
+  for (std::size_t i = 0; i < count_.load(std::memory_order_acquire); ++i) {
+    if (const EpcIndex epc = slots_[i].enclave->fetched_page(linaddr); epc != kNotEpc) return epc;
+  }
+  return kNotEpc;
+}
+
 FaultAnswer Devices::page_fault(std::uint64_t address, std::uint32_t access) noexcept {
   FaultAnswer answer = FaultAnswer::kNotOurs;
   for_each_touching({address, address + 1}, [&](Enclave& e) {

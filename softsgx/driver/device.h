@@ -59,6 +59,7 @@ class Devices final : public Platform, private AddressSpace {
   [[nodiscard]] const AddressSpace& address_space() const noexcept override { return *this; }
   FaultAnswer page_fault(std::uint64_t address, std::uint32_t access) noexcept override;
   void rights_changed(std::uint64_t address) noexcept override;
+  [[nodiscard]] EpcIndex fetched_page(std::uint64_t linaddr) const noexcept override;
   void epc_lost() noexcept override;
 
  private:

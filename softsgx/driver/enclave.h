@@ -38,6 +38,10 @@ class Enclave {
   [[nodiscard]] EpcIndex epc_page(std::uint64_t linaddr) const noexcept {
     return lost() ? kNotEpc : table_.mapped_page(linaddr);
   }
+  // The same of a page that is not mapped any more.
+  [[nodiscard]] EpcIndex fetched_page(std::uint64_t linaddr) const noexcept {
+    return lost() ? kNotEpc : table_.any_page(linaddr);
+  }
   // Its EPC pages are gone.
   [[nodiscard]] bool lost() const noexcept {
     const std::uint64_t born = generation_.load(std::memory_order_acquire);

@@ -55,7 +55,8 @@ bool Enclave::augment(std::uint64_t address) noexcept {
 void Enclave::rights_changed(std::uint64_t address) noexcept {
   const std::uint64_t page = address & ~std::uint64_t{sgx::kPageSize - 1};
   Locked locked(*this);
-  if (const std::uint64_t i = table_.page_of(page); i < table_.pages()) trap_base_writes(i, i + 1);
+  // With the page before, whose last instruction may continue here.
+  if (const std::uint64_t i = table_.page_of(page); i < table_.pages()) trap_base_writes(i == 0 ? 0 : i - 1, i + 1);
   install({page, page + sgx::kPageSize});
 }
 

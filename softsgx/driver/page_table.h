@@ -1,7 +1,8 @@
 // ELRANGE offset -> EPC page, and what the driver remembers of each page.
 //
-// mapped_page() is lock-free and async-signal-safe; everything else needs the enclave's lock. The arrays are reserved
-// address space that is never given back while the object lives, so that a lock-free reader never meets a hole.
+// mapped_page() and any_page() are lock-free and async-signal-safe; everything else needs the enclave's lock. The
+// arrays are reserved address space that is never given back while the object lives, so that a lock-free reader never
+// meets a hole.
 #pragma once
 
 #include <atomic>
@@ -30,11 +31,13 @@ class PageTable {
   void clear() noexcept;
 
   [[nodiscard]] EpcIndex mapped_page(std::uint64_t linaddr) const noexcept {
-    const std::uint64_t offset = linaddr - base_.load(std::memory_order_acquire);
-    if (offset >= size_.load(std::memory_order_acquire)) return kNotEpc;
-    const std::uint32_t e =
-        entries_.load(std::memory_order_acquire)[offset >> sgx::kPageShift].load(std::memory_order_acquire);
+    const std::uint32_t e = entry_at(linaddr);
     return e & kMapped ? (e & kIndexMask) - 1 : kNotEpc;
+  }
+  // Mapped or not.
+  [[nodiscard]] EpcIndex any_page(std::uint64_t linaddr) const noexcept {
+    const std::uint32_t e = entry_at(linaddr) & kIndexMask;
+    return e != 0 ? e - 1 : kNotEpc;
   }
 
   [[nodiscard]] std::uint64_t pages() const noexcept {
@@ -71,6 +74,12 @@ class PageTable {
   static constexpr std::uint8_t kProtMask = 7, kInstalled = 1u << 6;
   static constexpr unsigned kProtShift = 3;
 
+  // 0: outside, or no page.
+  [[nodiscard]] std::uint32_t entry_at(std::uint64_t linaddr) const noexcept {
+    const std::uint64_t offset = linaddr - base_.load(std::memory_order_acquire);
+    if (offset >= size_.load(std::memory_order_acquire)) return 0;
+    return entries_.load(std::memory_order_acquire)[offset >> sgx::kPageShift].load(std::memory_order_acquire);
+  }
   [[nodiscard]] std::atomic<std::uint32_t>& entry(std::uint64_t i) const noexcept {
     return entries_.load(std::memory_order_relaxed)[i];
   }

@@ -225,6 +225,28 @@ TEST_F(Stress, SegmentBasesSetInsideSurvivePreemption) {
   for (unsigned t = 0; t < kThreads; ++t) EXPECT_EQ(fs[t], 0x123456780000u + t);
 }
 
+// Between an exception inside and its handler another thread may take the page away whose code raised it, as lost EPC
+// does.
+TEST_F(Stress, CodeThatIsTakenAwayMeanwhile) {
+  struct sigaction resume {
+  }, before{};
+  resume.sa_handler = [](int) {};  // ERESUME finds out whether the page is there again
+  sigaction(SIGSEGV, &resume, &before);
+  constexpr std::size_t kPage = 4096;
+  void* const page = reinterpret_cast<void*>(enclave.address_of("enclave_exit") / kPage * kPage);
+  std::atomic<bool> stop = false;
+  std::thread taker([&] {
+    while (!stop) {
+      mprotect(page, kPage, PROT_NONE);
+      mprotect(page, kPage, PROT_READ | PROT_EXEC);
+    }
+  });
+  for (unsigned i = 0; i < 3000; ++i) EXPECT_EQ(run(enclave.tcs(), kAdd, i, 2), i + 2);
+  stop = true;
+  taker.join();
+  sigaction(SIGSEGV, &before, nullptr);
+}
+
 TEST_F(Stress, ThreadsComeAndGo) {
   for (int round = 0; round < 40; ++round) {
     std::vector<std::thread> threads;
