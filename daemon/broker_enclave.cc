@@ -87,7 +87,7 @@ void BrokerEnclave::forget_attempt() {
   target_hello_.clear();
   ticket_.clear();
   record_bytes_ = 0;
-  restored_ = recovered_ = ticketed_ = false;
+  restored_ = recovered_ = ticketed_ = elsewhere_ = false;
 }
 
 void BrokerEnclave::updated() {
@@ -271,10 +271,11 @@ void BrokerEnclave::committed(Errc error, const std::string& ticket) {
     ticket_ = ticket;
     committed_ns_ = now_ns();
     if (state_ == Row::UNTICKETED) return give_ticket();
-    if (state_ == Row::RESUMING && turn_ != Turn::kWanted) try_resume();
+    const bool goes_on = turn_ != Turn::kWanted && !host_.agent_hello().empty();
+    if (state_ == Row::RESUMING && goes_on) try_resume();
     return;
   }
-  if (state_ != Row::UNTICKETED) return;
+  if (state_ != Row::UNTICKETED && state_ != Row::RESUMING) return;
   if (error == Errc::kEpcLost) return lost(error, "its memory went before it had committed");
   back_to_running(error, "the enclave refused to commit");
 }
@@ -346,6 +347,7 @@ void BrokerEnclave::back_to_running(Errc error, const std::string& text) {
 
 void BrokerEnclave::channel_up() {
   session_ = 0;  // of another connection; the same hello gives it back
+  elsewhere_ = false;
   if (state_ == Row::UNTICKETED && !ticket_.empty()) {
     leave_chain();
     give_ticket();

@@ -132,8 +132,11 @@ class BrokerEnclave : public std::enable_shared_from_this<BrokerEnclave> {
   enum class Turn { kNone, kWanted, kHeld } turn_ = Turn::kNone;
   bool restored_ = false;   // the instance that is there has every record
   bool recovered_ = false;  // known from its registration alone: the ticket may have been given before
-  bool ticketed_ = false;   // an agent has the ticket, or it cannot be given here
+  bool ticketed_ = false;   // an agent has the ticket
+  bool elsewhere_ = false;  // it is another machine's agent that waits for it, not this one
   std::string attempt_;
+  // What the agent has closed it never opens again, and the session of source_hello_ is the ticket's only way: it is
+  // not closed before the ticket is given, and the same hello gives it back.
   std::uint64_t session_ = 0;
   std::string source_hello_, target_hello_, ticket_;
   std::uint64_t record_bytes_ = 0;

@@ -54,7 +54,7 @@ void BrokerEnclave::have_turn() {
     const auto self = weak.lock();
     if (!error && self) self->end_turn();
   });
-  try_resume();
+  if (!host_.agent_hello().empty()) try_resume();  // else when there is a host again
 }
 
 void BrokerEnclave::end_turn() {
@@ -75,15 +75,16 @@ void BrokerEnclave::give_up() {
 
 void BrokerEnclave::try_resume() {
   leave_chain();
-  ticketed_ || ticket_.empty() ? look() : offer_ticket();
+  ticketed_ || elsewhere_ || ticket_.empty() ? look() : offer_ticket();
 }
 
 // Without it there is no grant. It was on its way when the resume began, and may have got there or not; and if the VM
 // has moved since then, it is not this agent's.
 void BrokerEnclave::offer_ticket() {
+  session_ = 0;  // forgotten, not closed: see the declaration
   const Failed go_on = [this](Errc error, const std::string&) {
-    close_session();
-    ticketed_ = error == Errc::kBadReport || error == Errc::kBadBinding;
+    session_ = 0;
+    elsewhere_ = error == Errc::kBadReport || error == Errc::kBadBinding;
     look();
   };
   const auto give = [this, go_on](const std::string&) {
@@ -96,7 +97,6 @@ void BrokerEnclave::offer_ticket() {
         },
         go_on);
   };
-  close_session();
   hello_agent(source_hello_, give, go_on);
 }
 
@@ -123,7 +123,8 @@ BrokerEnclave::Failed BrokerEnclave::from_the_start() {
 }
 
 void BrokerEnclave::rebuild() {
-  close_session();
+  if (ticketed_) close_session();
+  session_ = 0;
   target_hello_.clear();
   restored_ = false;
   wire::Envelope message;
