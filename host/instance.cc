@@ -205,11 +205,11 @@ Errc Instance::operate(abi::ControlOp op, std::span<const std::byte> in, const O
   if (reply->reason == abi::Exit::kRefused) return static_cast<Errc>(reply->a);
   if (reply->reason != abi::Exit::kDone || reply->b > abi::kControlSlotBytes) return Errc::kCrashed;
   const auto errc = static_cast<Errc>(reply->a);
-  if (errc == Errc::kOk) output(as_bytes(device_->arena(), reply->b));
   if (op == abi::ControlOp::kCommitHeld && errc == Errc::kOk) {
     committed_held_ = true;
     entries_.may_vanish(true);
   }
+  if (errc == Errc::kOk) output(as_bytes(device_->arena(), reply->b));  // last: it may throw
   return errc;
 }
 
