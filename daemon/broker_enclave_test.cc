@@ -1,5 +1,5 @@
-// A BrokerEnclave between a program and an agent that are played here. What is asked of it overlaps, as it does when a host
-// gives a move up: the enclave's answer to the commit comes while it is being resumed.
+// A BrokerEnclave between a program and an agent that are played here. What is asked of it overlaps, as it does when a
+// host gives a move up: the enclave's answer to the commit comes while it is being resumed.
 #include "daemon/broker_enclave.h"
 
 #include <gtest/gtest.h>
