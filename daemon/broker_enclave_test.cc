@@ -218,7 +218,7 @@ TEST_F(BrokerEnclaveTest, WithoutAHostNothingIsRebuiltUntilThereIsOne) {
   EXPECT_EQ(host_.tickets, 1);
 }
 
-// What is not this agent's may be the next one's.
+// Its ticket can still be given: not 'committed', which says that an agent has it.
 TEST_F(BrokerEnclaveTest, AResumeThatIsGivenUpWithoutATicketSaysSo) {
   commit();
   enclave_->resume([](Errc) {});
