@@ -106,7 +106,7 @@ class BrokerEnclave : public std::enable_shared_from_this<BrokerEnclave> {
   void try_resume();
   void offer_ticket();
   void look();
-  void rebuild();
+  void rebuild(Errc looked);  // what look() was answered
   void join_again();
   void fetch_key(const std::string& request);
   void refill();

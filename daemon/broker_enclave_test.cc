@@ -52,11 +52,12 @@ class PlayedHost final : public BrokerEnclave::Host {
   }
   void turn_over() override {}
 
-  bool there = true;
+  bool there = true, another_was_granted = false;
   int tickets = 0;
 
  private:
   Errc answer(const wire::Envelope& message, std::string& sealed) {
+    if (message.has_agent_request_grant() && another_was_granted) return Errc::kAlreadyGranted;
     if (message.has_agent_request_grant()) return tickets == 0 ? Errc::kNoTicket : Errc::kOk;
     if (message.has_agent_local_poll()) sealed = "grant";
     if (!message.has_agent_local_message()) return Errc::kOk;
@@ -132,6 +133,10 @@ class BrokerEnclaveTest : public ::testing::Test {
       rebuilt_ = committed_;
       return result(message.id(), committed_ ? Errc::kOk : Errc::kNotReady);
     }
+    if (message.has_release()) {
+      released_ = static_cast<Errc>(message.release().errc());
+      return;
+    }
     if (message.has_refill()) return result(message.id(), Errc::kOk);
     const auto op = static_cast<abi::ControlOp>(message.control().op());
     if (op == abi::ControlOp::kCommitHeld) {
@@ -143,7 +148,7 @@ class BrokerEnclaveTest : public ::testing::Test {
     } else if (op == abi::ControlOp::kAgentConfirm) {
       result(message.id(), Errc::kOk, rebuilt_ ? "key?" : "attempt");
     } else if (op == abi::ControlOp::kStatus) {
-      result(message.id(), Errc::kOk, status());
+      result(message.id(), memory_, status());
     } else {
       granted_ = granted_ || op == abi::ControlOp::kGrant;
       cancelled_ = cancelled_ || op == abi::ControlOp::kCancel;
@@ -170,6 +175,8 @@ class BrokerEnclaveTest : public ::testing::Test {
   std::optional<std::uint64_t> commit_;  // the request that is not answered yet
   bool committed_ = false, rebuilt_ = false, granted_ = false, cancelled_ = false;
   int rebuilds_ = 0;
+  Errc memory_ = Errc::kOk;     // what a look at the enclave is answered
+  Errc released_ = Errc::kOk;  // what the program was told when its enclave was given up
 };
 
 TEST_F(BrokerEnclaveTest, ACommitIsTicketedAndGranted) {
@@ -216,6 +223,29 @@ TEST_F(BrokerEnclaveTest, WithoutAHostNothingIsRebuiltUntilThereIsOne) {
   enclave_->channel_up();
   until_state(Row::RUNNING);
   EXPECT_EQ(host_.tickets, 1);
+}
+
+// Whoever calls it waits as long as it might come back.
+TEST_F(BrokerEnclaveTest, AProgramIsToldThatItsEnclaveIsLost) {
+  commit();
+  answer_commit(Errc::kOk);
+  until_state(Row::COMMITTED);
+  host_.another_was_granted = true;
+  enclave_->resume([](Errc) {});
+  until_state(Row::LOST);
+  until([&] { return released_ != Errc::kOk; });
+  EXPECT_EQ(released_, Errc::kAlreadyGranted);
+}
+
+// The program has nothing to rebuild it from any more: it was granted, and the answer was lost with the channel.
+TEST_F(BrokerEnclaveTest, MemoryThatGoesAfterTheGrantIsLost) {
+  commit();
+  answer_commit(Errc::kOk);
+  until_state(Row::COMMITTED);
+  memory_ = Errc::kEpcLost;
+  committed_ = false;
+  enclave_->resume([](Errc) {});
+  until_state(Row::LOST);
 }
 
 // Its ticket can still be given: not 'committed', which says that an agent has it.

@@ -108,10 +108,12 @@ void Broker::for_all(std::vector<EnclavePtr> enclaves, std::size_t limit, Step s
   asio::post(io_, [next] { (*next)(); });
 }
 
-wire::Failure Broker::first_failure(const std::string& what) const {
-  for (const auto& [id, enclave] : enclaves_) {
+wire::Failure Broker::unless_all(const std::vector<EnclavePtr>& enclaves, std::initializer_list<Row::State> states,
+                                 const std::string& what) const {
+  for (const auto& enclave : enclaves) {
     const Row row = enclave->row();
-    if (row.errc() == 0) continue;
+    const bool there = enclaves_.contains(row.id());
+    if (!there || std::find(states.begin(), states.end(), row.state()) != states.end()) continue;
     return make_failure(wire::Failure::REFUSED, what, row.name() + " (" + std::to_string(row.pid()) + ")", row.text(),
                         static_cast<Errc>(row.errc()));
   }
@@ -122,23 +124,21 @@ void Broker::prepare() {
   const auto all = in_state({Row::RUNNING});
   for_all(
       all, kAllAtOnce, [](BrokerEnclave& enclave, BrokerEnclave::Done done) { enclave.prepare(std::move(done)); },
-      [this] {
-        const bool left = !in_state({Row::RUNNING}).empty();
-        finish(left ? first_failure("an enclave cannot be prepared") : wire::Failure());
-      });
+      [this, all] { finish(unless_all(all, {Row::PREPARED}, "an enclave cannot be prepared")); });
 }
 
 // First all come to rest, then all commit: as long as one may fail, none is past the point of no return.
 void Broker::checkpoint(const wire::GuestCommand& command) {
+  const auto all = in_state({Row::RUNNING, Row::PREPARED});
   const bool force = command.force();
   const std::uint32_t quiesce_ms = command.quiesce_ms();
-  const auto hold_all = [this, force, quiesce_ms] {
+  const auto hold_all = [this, all, force, quiesce_ms] {
     for_all(
         in_state({Row::PREPARED}), at_once(),
         [quiesce_ms](BrokerEnclave& enclave, BrokerEnclave::Done done) { enclave.hold(quiesce_ms, std::move(done)); },
-        [this, force] {
-          if (force || in_state({Row::RUNNING, Row::PREPARED}).empty()) return commit_held();
-          const wire::Failure why = first_failure("an enclave cannot be checkpointed");
+        [this, all, force] {
+          const wire::Failure why = unless_all(all, {Row::HELD}, "an enclave cannot be checkpointed");
+          if (force || why.kind() == wire::Failure::KIND_UNSPECIFIED) return commit_held();
           for_all(
               in_state({Row::PREPARED, Row::HELD}), kAllAtOnce,
               [](BrokerEnclave& enclave, BrokerEnclave::Done done) { enclave.abort(std::move(done)); },
@@ -151,13 +151,10 @@ void Broker::checkpoint(const wire::GuestCommand& command) {
 }
 
 void Broker::commit_held() {
+  const auto all = in_state({Row::HELD});
   for_all(
-      in_state({Row::HELD}), kAllAtOnce,
-      [](BrokerEnclave& enclave, BrokerEnclave::Done done) { enclave.commit(std::move(done)); },
-      [this] {
-        const bool bad = !in_state({Row::UNTICKETED, Row::LOST}).empty();
-        finish(bad ? first_failure("an enclave's ticket is not safe yet") : wire::Failure());
-      });
+      all, kAllAtOnce, [](BrokerEnclave& enclave, BrokerEnclave::Done done) { enclave.commit(std::move(done)); },
+      [this, all] { finish(unless_all(all, {Row::COMMITTED}, "an enclave's ticket is not safe yet")); });
 }
 
 void Broker::abort() {
@@ -178,15 +175,15 @@ void Broker::resume(std::chrono::milliseconds patience) {
     if (error || operation != operation_) return;
     for (const auto& enclave : in_state({Row::RESUMING})) enclave->give_up();
   });
+  const auto all = in_state({Row::RUNNING, Row::PREPARED, Row::COMMITTED, Row::UNTICKETED, Row::RESUMING});
   for_all(
       in_state({Row::COMMITTED, Row::UNTICKETED, Row::RESUMING}), kAllAtOnce,
       [](BrokerEnclave& enclave, BrokerEnclave::Done done) { enclave.resume(std::move(done)); },
-      [this] {
+      [this, all] {
         const std::uint64_t operation = operation_;
-        find_lost([this, operation] {
+        find_lost([this, all, operation] {
           if (operation != operation_) return;
-          const bool bad = !in_state({Row::COMMITTED, Row::UNTICKETED, Row::LOST}).empty();
-          finish(bad ? first_failure("an enclave does not run again") : wire::Failure());
+          finish(unless_all(all, {Row::RUNNING, Row::PREPARED}, "an enclave does not run again"));
         });
       });
 }

@@ -114,7 +114,7 @@ void BrokerEnclave::look() {
                           error == Errc::kOk && target && gate == abi::GateState::kRestoring && status.restored != 0;
                       if (error == Errc::kOk && gate == abi::GateState::kOpen) return runs_again();
                       if (restored_ && !target_hello_.empty()) return join_again();
-                      rebuild();
+                      rebuild(error);
                     }));
 }
 
@@ -122,7 +122,7 @@ BrokerEnclave::Failed BrokerEnclave::from_the_start() {
   return [this](Errc error, const std::string& text) { again(error, text, [this] { try_resume(); }); };
 }
 
-void BrokerEnclave::rebuild() {
+void BrokerEnclave::rebuild(Errc looked) {
   if (ticketed_) close_session();
   session_ = 0;
   target_hello_.clear();
@@ -130,9 +130,12 @@ void BrokerEnclave::rebuild() {
   wire::Envelope message;
   message.mutable_rebuild()->set_local_id(enclave_->local_id());
   message.mutable_rebuild()->set_attempt(attempt_);
-  enclave_->request(std::move(message), here([this](const wire::Envelope& reply) {
+  enclave_->request(std::move(message), here([this, looked](const wire::Envelope& reply) {
                       const Errc error = reply.has_control_result() ? static_cast<Errc>(reply.control_result().errc())
                                                                     : Errc::kNoSession;
+                      // It was granted before, the answer was lost, and then its memory.
+                      const bool gone = looked == Errc::kEpcLost || looked == Errc::kCrashed;
+                      if (error == Errc::kNotReady && gone) return lost(looked, "its memory went after its grant");
                       if (error != Errc::kOk) {
                         return from_the_start()(error, "cannot rebuild the enclave: " + reply.control_result().text());
                       }
@@ -268,6 +271,7 @@ void BrokerEnclave::again(Errc error, const std::string& text, std::function<voi
 void BrokerEnclave::lost(Errc error, const std::string& text) {
   leave_chain();
   close_session();
+  enclave_->release_abandoned(error);  // or its callers would wait for ever
   error_ = error;
   text_ = text;
   set(Row::LOST);

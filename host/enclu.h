@@ -35,6 +35,7 @@ struct Stay {
   Exception exception;
   std::uint64_t nested;  // 1: this is an entry at CSSA = 1; an AEX of it is answered with ERESUME alone
   void* context;         // for sealift_at_aex
+  bool raised = false;   // a nested entry has had an exception, and was resumed once
 };
 static_assert(offsetof(Stay, end) == 40 && offsetof(Stay, exception) == 48);
 

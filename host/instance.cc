@@ -28,7 +28,6 @@ Instance::~Instance() {
   if (on_close_) on_close_();
   gate_.end(Errc::kDestroyed, "the enclave was closed");
   wake_waiting_threads();
-  wake_all_futexes();
   // Our threads leave at the next AEX or ocall; spawn() adds none once the gate has ended.
   auto threads = threads_.close();
   do {
@@ -101,6 +100,7 @@ void Instance::give_idle(std::uint32_t tcs) {
 }
 
 void Instance::wake_waiting_threads() {
+  if (gate_.gone() != Errc::kOk) wake_all_futexes();
   const std::lock_guard lock(mutex_);
   changed_.notify_all();
 }
@@ -250,6 +250,10 @@ Errc Instance::settle(std::chrono::milliseconds budget) {
 }
 
 Errc Instance::rebuild(const std::array<std::uint8_t, 16>& attempt, std::string& text) {
+  if (const Errc gone = gate_.gone(); gone != Errc::kOk) {
+    text = std::string("the program has been told that its enclave is gone: ") + errc_name(gone);
+    return Errc::kNotReady;
+  }
   if (!committed_held_) {
     text = "the enclave has not committed: it still runs, or is somewhere else";
     return Errc::kNotReady;
@@ -289,7 +293,6 @@ void Instance::resumed() {
 
 void Instance::destroyed() {
   gate_.end(Errc::kDestroyed, "the enclave has migrated to another machine and destroyed itself here");
-  wake_all_futexes();
   wake_waiting_threads();
 }
 

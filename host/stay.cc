@@ -1,6 +1,7 @@
 #include "host/stay.h"
 
 #include <cstdio>
+#include <utility>
 
 #include "host/enclu.h"
 #include "host/signals.h"
@@ -40,7 +41,10 @@ bool Entries::run(std::uint32_t tcs, Stay& stay) {
   }
   // The gate closes first and all_outside() looks afterwards; here it is the other way round. So one sees the other.
   const bool open = !gate_.quiescing();
-  if (open) sealift_enclu(&stay);
+  if (open) {
+    static_cast<Context*>(stay.context)->generation = generation_.load();  // which changes only when nobody is inside
+    sealift_enclu(&stay);
+  }
   {
     const std::lock_guard lock(slot.kick);
     slot.inside = false;
@@ -93,8 +97,8 @@ std::uint64_t Entries::wait_for_parking(std::uint64_t seen) {
 
 Result<Reply> Entries::reply_of(std::uint32_t tcs, const Stay& stay) {
   if (stay.end == StayEnd::kExit) return reply_from(stay);
+  if (gate_.gone() == Errc::kOk && may_vanish_) return Errc::kEpcLost;  // it will be rebuilt
   if (stay.end == StayEnd::kFault && gate_.gone() == Errc::kOk) {
-    if (may_vanish_) return Errc::kEpcLost;
     gate_.end(Errc::kEpcLost, "the enclave's memory is gone (TCS " + std::to_string(tcs) +
                                   "): the machine was suspended, or migrated without Sealift: open the enclave again");
     kick_all();  // whoever is still inside learns of it, too
@@ -105,7 +109,7 @@ Result<Reply> Entries::reply_of(std::uint32_t tcs, const Stay& stay) {
 Result<Reply> Entries::stay(std::uint32_t tcs, abi::Request request, std::uint64_t a, std::uint64_t b) {
   for (;;) {
     if (const Errc gone = gate_.wait_open(); gone != Errc::kOk) return gone;
-    Context context{this, tcs, generation_.load()};
+    Context context{this, tcs, 0};
     Stay stay{tcs_address(tcs), static_cast<std::uint64_t>(request), a, b, 0, StayEnd::kExit, {}, 0, &context};
     if (!run(tcs, stay)) continue;
     const Result<Reply> reply = reply_of(tcs, stay);
@@ -138,8 +142,16 @@ Result<Reply> Entries::control(abi::ControlOp op, std::uint64_t bytes) {
 
 AfterAex Entries::at_aex(std::uint32_t tcs, std::uint64_t& generation, Stay& stay) {
   if (stay.nested != 0) {
-    if (stay.exception.pending == 0) return AfterAex::kResume;
-    gate_.end(Errc::kCrashed, "the enclave's exception handler raised an exception: it cannot go on");
+    // Nothing handles its exceptions, but EPC that is gone looks like one of them: then ERESUME is what faults, while an
+    // exception that is the enclave's own comes again.
+    if (stay.exception.pending == 0 || !std::exchange(stay.raised, true)) {
+      stay.exception.pending = 0;
+      return AfterAex::kResume;
+    }
+    // What has committed is rebuilt, whatever happens to it here.
+    if (!may_vanish_) {
+      gate_.end(Errc::kCrashed, "the enclave's exception handler raised an exception: it cannot go on");
+    }
     return AfterAex::kAbandon;
   }
   bool handle = stay.exception.pending != 0;

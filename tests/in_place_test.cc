@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <thread>
+
 #include "tests/lab/in_place.h"
 
 namespace sealift::lab {
@@ -210,6 +213,44 @@ TEST_F(InPlaceTest, LossWithoutACheckpointIsAClearError) {
   ASSERT_EQ(peer_.build("counter"), Errc::kOk) << peer_.error;
   ASSERT_EQ(peer_.start(), Errc::kOk) << peer_.error;
   ASSERT_TRUE(peer_.call(counter::kStep).ok());
+}
+
+// Asleep outside, in an ocall that nothing else ends.
+TEST_F(InPlaceOcall, LossWakesWhoWaitsForAnotherThread) {
+  ASSERT_EQ(peer_.call_async(counter::kWaitForNothing), Errc::kOk);
+  while (in_ocall() == 0) ::usleep(1000);
+  machine_.lose_epc();
+  EXPECT_EQ(peer_.call(counter::kState).error(), Errc::kEpcLost) << peer_.error;
+  EXPECT_EQ(peer_.collect(counter::kWaitForNothing).error(), Errc::kEpcLost);
+}
+
+// It has no exception handler, and is in the middle of a dump.
+TEST_F(InPlaceTest, LossUnderTheControlThreadIsALossAndNoCrash) {
+  for (std::size_t round = 0; round < 8; ++round) {
+    ASSERT_TRUE(peer_.call(counter::kFill, std::uint64_t{24} << 20, std::uint8_t{7}).ok());
+    InPlace move(machine_, peer_);
+    ASSERT_EQ(move.prepare(), Errc::kOk);
+    ASSERT_EQ(peer_.quiesce(), Errc::kOk);
+    ASSERT_EQ(peer_.settle(), Errc::kOk);
+    std::atomic<std::size_t> dumped = 0;
+    std::thread kernel([&] {
+      for (std::size_t now = 0; now < 1 + round / 2; now = dumped) dumped.wait(now);
+      machine_.lose_epc();
+    });
+    Errc end = Errc::kOk;
+    for (Bytes batch; end == Errc::kOk;) {
+      end = peer_.control(abi::ControlOp::kDump, {}, batch);
+      ++dumped;
+      dumped.notify_one();
+    }
+    dumped = 1000;  // in case there were too few records
+    dumped.notify_one();
+    kernel.join();
+    EXPECT_EQ(end, Errc::kEpcLost) << "round " << round << ": " << peer_.report();
+    peer_.close();
+    ASSERT_EQ(peer_.build("counter"), Errc::kOk) << peer_.error;
+    ASSERT_EQ(peer_.start(), Errc::kOk) << peer_.error;
+  }
 }
 
 TEST_F(InPlaceTest, LossBetweenHoldAndCommitIsALoss) {

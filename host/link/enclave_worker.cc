@@ -234,6 +234,11 @@ void EnclaveWorker::take_record(const Peer& from, const std::string& record, std
 
 void EnclaveWorker::release(const wire::Release& release) {
   part_ = Part::kNone;
+  {
+    const std::lock_guard lock(mutex_);
+    held_.Clear();
+  }
+  records_.drop();
   if (release.destroyed()) return port_.destroyed();
   port_.abandoned(static_cast<Errc>(release.errc()));
 }

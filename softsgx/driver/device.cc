@@ -152,18 +152,20 @@ void Devices::after_fork() {
   lock_.unlock();
 }
 
-EpcIndex Devices::epc_page(std::uint64_t linaddr) const noexcept {
+template <class Look>
+EpcIndex Devices::first_page(Look look) const noexcept {
   for (std::size_t i = 0; i < count_.load(std::memory_order_acquire); ++i) {
-    if (const EpcIndex epc = slots_[i].enclave->epc_page(linaddr); epc != kNotEpc) return epc;
+    if (const EpcIndex epc = look(*slots_[i].enclave); epc != kNotEpc) return epc;
   }
   return kNotEpc;
 }
 
+EpcIndex Devices::epc_page(std::uint64_t linaddr) const noexcept {
+  return first_page([&](const Enclave& e) { return e.epc_page(linaddr); });
+}
+
 EpcIndex Devices::fetched_page(std::uint64_t linaddr) const noexcept {
-  for (std::size_t i = 0; i < count_.load(std::memory_order_acquire); ++i) {
-    if (const EpcIndex epc = slots_[i].enclave->fetched_page(linaddr); epc != kNotEpc) return epc;
-  }
-  return kNotEpc;
+  return first_page([&](const Enclave& e) { return e.fetched_page(linaddr); });
 }
 
 FaultAnswer Devices::page_fault(std::uint64_t address, std::uint32_t access) noexcept {

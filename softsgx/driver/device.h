@@ -73,6 +73,9 @@ class Devices final : public Platform, private AddressSpace {
   };
   static bool identify(int fd, Identity& out) noexcept;
   [[nodiscard]] EpcIndex epc_page(std::uint64_t linaddr) const noexcept override;
+  // What `look` finds in the first enclave where it finds any.
+  template <class Look>
+  [[nodiscard]] EpcIndex first_page(Look look) const noexcept;
   void leave_presence() noexcept;
   Slot* free_slot();
   // Closes the enclaves that no descriptor of this process names any more.

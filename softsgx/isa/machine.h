@@ -193,8 +193,9 @@ class Machine {
   [[nodiscard]] unsigned untracked_processors(EpcIndex secs) const noexcept;
 
   // --- Allocation; takes the machine's lock, not async-signal-safe. ---
-  // `count` adjacent pages, first fit, owned by `owner`, EPCM entries invalid. Reclaims dead owners' pages before it
-  // gives up; nullopt when the section has no such run, or when `generation` is past.
+  // `count` adjacent pages, owned by `owner`, EPCM entries invalid: first fit where this process allocates already,
+  // then where nobody does, then anywhere. Reclaims dead owners' pages before it gives up; nullopt when the section has
+  // no such run, or when `generation` is past.
   [[nodiscard]] std::optional<EpcIndex> allocate_run(EpcIndex count, const Owner& owner, std::uint64_t generation);
   [[nodiscard]] std::optional<EpcIndex> allocate_run(EpcIndex count, const Owner& owner) {
     return allocate_run(count, owner, generation());
@@ -225,7 +226,9 @@ class Machine {
   void map_part(EpcIndex part) const noexcept;
   [[nodiscard]] std::byte* run(EpcIndex first, EpcIndex count) const noexcept;
   [[nodiscard]] bool allocated(EpcIndex i) const noexcept;
-  [[nodiscard]] std::optional<EpcIndex> find_run(EpcIndex count) const noexcept;
+  [[nodiscard]] std::optional<EpcIndex> first_fit(EpcIndex count, std::uint64_t begin,
+                                                  std::uint64_t end) const noexcept;
+  [[nodiscard]] std::optional<EpcIndex> find_run(EpcIndex count) noexcept;
   EpcIndex reclaim_dead_locked();
   void free_locked(EpcIndex i) noexcept;
   [[nodiscard]] std::uint64_t presence_byte(std::uint64_t generation) const noexcept;
@@ -248,6 +251,7 @@ class Machine {
   std::size_t reserved_bytes_ = 0;
   std::unique_ptr<std::atomic<bool>[]> parts_;
   EpcIndex epc_pages_ = 0, first_ = 0, count_ = 0;
+  EpcIndex home_ = kNotEpc;  // first page of the part that this process fills; guarded by the lock
 };
 
 }  // namespace softsgx

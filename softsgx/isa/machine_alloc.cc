@@ -55,10 +55,8 @@ bool Machine::allocated(EpcIndex i) const noexcept {
   return (bitmap_[i / kWordBits] & bit(i)) != 0;
 }
 
-std::optional<EpcIndex> Machine::find_run(EpcIndex count) const noexcept {
-  const EpcIndex end = first_ + count_;
-  std::uint64_t i = std::max<std::uint64_t>(first_, control_->lowest_free_word * kWordBits);
-  std::uint64_t run = 0;
+std::optional<EpcIndex> Machine::first_fit(EpcIndex count, std::uint64_t begin, std::uint64_t end) const noexcept {
+  std::uint64_t i = begin, run = 0;
   while (i < end) {
     const std::uint64_t word = bitmap_[i / kWordBits];
     if (i % kWordBits == 0 && word == ~std::uint64_t{0}) {  // a full word ends any run
@@ -71,6 +69,31 @@ std::optional<EpcIndex> Machine::find_run(EpcIndex count) const noexcept {
     if (run == count) return static_cast<EpcIndex>(i - count);
   }
   return std::nullopt;
+}
+
+// Each part that a process has ever had pages in costs it a page table: so it fills one up before it begins another,
+// and begins one where nobody else is, as long as there is such a one; best of all one that it knows.
+std::optional<EpcIndex> Machine::find_run(EpcIndex count) noexcept {
+  const std::uint64_t end = first_ + count_;
+  const std::uint64_t lowest = std::max<std::uint64_t>(first_, control_->lowest_free_word * kWordBits);
+  const auto part = [&](std::uint64_t begin) {
+    return first_fit(count, std::max<std::uint64_t>(begin, first_), std::min(begin + kPartPages, end));
+  };
+  const auto is_free = [&](std::uint64_t begin) {
+    const std::uint64_t* words = bitmap_ + begin / kWordBits;
+    return std::all_of(words, words + kPartPages / kWordBits, [](std::uint64_t word) { return word == 0; });
+  };
+  if (const auto run = part(home_)) return run;
+  for (const bool known : {true, false}) {
+    for (std::uint64_t begin = lowest - lowest % kPartPages; begin < end; begin += kPartPages) {
+      if (parts_[begin / kPartPages] != known || !is_free(begin)) continue;
+      const auto run = part(begin);
+      if (!run) continue;  // longer than a part
+      home_ = static_cast<EpcIndex>(begin);
+      return run;
+    }
+  }
+  return first_fit(count, lowest, end);
 }
 
 std::optional<EpcIndex> Machine::allocate_run(EpcIndex count, const Owner& owner, std::uint64_t generation) {

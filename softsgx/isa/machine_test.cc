@@ -184,6 +184,55 @@ TEST_F(AllocationTest, RunsAreAdjacentFirstFitAndDisjoint) {
   EXPECT_EQ(machine_->usage().free, 256u - 121u);
 }
 
+TEST_F(AllocationTest, AProcessFillsPartsThatOthersLeaveAlone) {
+  constexpr EpcIndex kPart = 512;  // what one page table maps
+  const auto mine =
+      create("parts",
+             {.epc_bytes = std::uint64_t{3 * kPart + 100} * 4096, .cpusvn = {}, .xfrm_allowed = {}, .section_of = {}});
+  std::string error;
+  const auto theirs = Machine::open(file("parts"), {}, error);
+  ASSERT_NE(theirs, nullptr) << error;
+  const Owner me = Owner::self();
+  EXPECT_EQ(mine->allocate_run(10, me), 0u);
+  EXPECT_EQ(theirs->allocate_run(10, me), kPart);
+  EXPECT_EQ(mine->allocate_run(10, me), 10u);
+  EXPECT_EQ(theirs->allocate_run(500, me), kPart + 10);
+  EXPECT_EQ(mine->allocate_run(500, me), 2 * kPart);  // no longer fits into the first part
+  EXPECT_EQ(theirs->allocate_run(100, me), 3 * kPart);
+  EXPECT_EQ(theirs->allocate_run(492, me), 20u);  // no part is free any more
+  EXPECT_EQ(mine->allocate_run(12, me), 3 * kPart - 12);
+  EXPECT_EQ(mine->allocate_run(3, me), std::nullopt);
+  EXPECT_EQ(mine->allocate_run(2, me), 2 * kPart - 2);
+  EXPECT_EQ(mine->usage().free, 0u);
+}
+
+// As when a guest has moved: the section is empty, and everybody builds again what he had.
+TEST_F(AllocationTest, AProcessComesBackToThePartsThatItKnows) {
+  constexpr EpcIndex kPart = 512;
+  const auto mine = create(
+      "again", {.epc_bytes = std::uint64_t{4 * kPart} * 4096, .cpusvn = {}, .xfrm_allowed = {}, .section_of = {}});
+  std::string error;
+  const auto theirs = Machine::open(file("again"), {}, error);
+  ASSERT_NE(theirs, nullptr) << error;
+  const Owner me = Owner::self();
+  ASSERT_EQ(mine->allocate_run(kPart, me), 0u);
+  ASSERT_EQ(theirs->allocate_run(kPart, me), kPart);
+  ASSERT_EQ(mine->allocate_run(kPart, me), 2 * kPart);
+  mine->page(0)[0] = mine->page(2 * kPart)[0] = theirs->page(kPart)[0] = std::byte{1};
+  mine->power_cycle();
+  EXPECT_EQ(theirs->allocate_run(kPart, me), kPart);
+  EXPECT_EQ(mine->allocate_run(kPart, me), 2 * kPart);
+  EXPECT_EQ(mine->allocate_run(kPart, me), 0u);
+  EXPECT_EQ(theirs->allocate_run(kPart, me), 3 * kPart);
+}
+
+TEST_F(AllocationTest, ARunMayBeLongerThanAPart) {
+  const auto m =
+      create("long", {.epc_bytes = std::uint64_t{4096} * 4096, .cpusvn = {}, .xfrm_allowed = {}, .section_of = {}});
+  EXPECT_EQ(m->allocate_run(700, Owner::self()), 0u);
+  EXPECT_EQ(m->allocate_run(1, Owner::self()), 1024u);
+}
+
 TEST_F(AllocationTest, RefusesMoreThanThereIs) {
   EXPECT_FALSE(machine_->allocate_run(257, Owner::self()));
   EXPECT_FALSE(machine_->allocate_run(0, Owner::self()));

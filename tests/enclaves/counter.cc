@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <condition_variable>
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -136,6 +137,12 @@ const sealift::Define kDefinitions[] = {
        while (steps.load(std::memory_order_relaxed) < until) {
        }
        return steps.load();
+     }},
+    {counter::kWaitForNothing,
+     [] {
+       std::condition_variable nothing;
+       std::unique_lock lock(mutex);
+       nothing.wait(lock, [] { return false; });
      }},
 };
 

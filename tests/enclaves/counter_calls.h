@@ -41,4 +41,7 @@ inline constexpr sealift::Ecall<13, std::uint64_t(std::uint64_t)> kWatch{};
 // One step; returns the counter's new value.
 inline constexpr sealift::Ecall<14, std::uint64_t()> kNext{};
 
+// Waits for a condition variable that nobody ever notifies.
+inline constexpr sealift::Ecall<15, void()> kWaitForNothing{};
+
 }  // namespace counter

@@ -34,6 +34,14 @@ TEST_F(GuestFailures, LossWithoutACheckpointIsReported) {
   run_program(1);
   wait_guest(*b_, 3);
   expect_goes_on(programs_[1], 0, 1);
+  ASSERT_TRUE(prepare(*b_, a_->listen).ok());
+  const GuestResult held = checkpoint(*b_);
+  EXPECT_TRUE(held.ok()) << said(held);
+  move_to(*a_);
+  wait_guest(*a_, 3);
+  const GuestResult again = resume(*a_);
+  EXPECT_TRUE(again.ok()) << said(again);
+  expect_goes_on(programs_[1], 0, 2);
 }
 
 // A program that does not answer, as if its enclave could not come to rest: reported, and the others go on.
