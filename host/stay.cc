@@ -142,8 +142,8 @@ Result<Reply> Entries::control(abi::ControlOp op, std::uint64_t bytes) {
 
 AfterAex Entries::at_aex(std::uint32_t tcs, std::uint64_t& generation, Stay& stay) {
   if (stay.nested != 0) {
-    // Nothing handles its exceptions, but EPC that is gone looks like one of them: then ERESUME is what faults, while an
-    // exception that is the enclave's own comes again.
+    // Nothing handles its exceptions, but EPC that is gone looks like one of them: then ERESUME is what faults, while
+    // an exception that is the enclave's own comes again.
     if (stay.exception.pending == 0 || !std::exchange(stay.raised, true)) {
       stay.exception.pending = 0;
       return AfterAex::kResume;

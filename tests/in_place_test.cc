@@ -234,7 +234,8 @@ TEST_F(InPlaceTest, LossUnderTheControlThreadIsALossAndNoCrash) {
     ASSERT_EQ(peer_.settle(), Errc::kOk);
     std::atomic<std::size_t> dumped = 0;
     std::thread kernel([&] {
-      for (std::size_t now = 0; now < 1 + round / 2; now = dumped) dumped.wait(now);
+      for (std::size_t now = 0; now < 2; now = dumped) dumped.wait(now);
+      ::usleep(500 * static_cast<useconds_t>(round));  // each round at another moment of the third
       machine_.lose_epc();
     });
     Errc end = Errc::kOk;
