@@ -85,7 +85,8 @@ class Broker : private BrokerEnclave::Host {
   void find_lost(std::function<void()> done);
   [[nodiscard]] std::vector<EnclavePtr> in_state(std::initializer_list<BrokerEnclave::Row::State> states) const;
   // The first of these enclaves that is still there and in none of the states, as a failure; none if there is none.
-  // An operation answers for the enclaves that it began with: one that was lost in an earlier move, say, is not its fault.
+  // An operation answers for the enclaves that it began with: one that was lost in an earlier move, say, is not its
+  // fault.
   [[nodiscard]] wire::Failure unless_all(const std::vector<EnclavePtr>& enclaves,
                                          std::initializer_list<BrokerEnclave::Row::State> states,
                                          const std::string& what) const;

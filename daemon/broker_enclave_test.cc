@@ -175,7 +175,7 @@ class BrokerEnclaveTest : public ::testing::Test {
   std::optional<std::uint64_t> commit_;  // the request that is not answered yet
   bool committed_ = false, rebuilt_ = false, granted_ = false, cancelled_ = false;
   int rebuilds_ = 0;
-  Errc memory_ = Errc::kOk;     // what a look at the enclave is answered
+  Errc memory_ = Errc::kOk;    // what a look at the enclave is answered
   Errc released_ = Errc::kOk;  // what the program was told when its enclave was given up
 };
 
