@@ -44,7 +44,7 @@ DeviceNode device_node(const char* path) noexcept {
 Devices::Devices(Machine& machine) : machine_(machine), owner_(Owner::self()) {}
 
 bool Devices::identify(int fd, Identity& out) noexcept {
-  struct stat st;
+  struct stat st {};  // the analyser does not know that the call fills it
   if (raw::call(SYS_fstat, static_cast<std::uint64_t>(fd), raw::arg(&st)) != 0) return false;
   out = {st.st_dev, st.st_ino};
   return true;
