@@ -14,8 +14,7 @@ sealift_enclu:
         pushq   %r13
         pushq   %r14
         pushq   %r15
-        pushq   %rdi
-        pushq   %rdi                    # [RSP]; twice keeps RSP 16-aligned at the call below
+        pushq   %rdi                    # the seventh: RSP is 16-aligned now, as it must be at the call below
         subq    $16, %rsp
         stmxcsr 8(%rsp)
         fnstcw  12(%rsp)

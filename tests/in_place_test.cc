@@ -215,6 +215,16 @@ TEST_F(InPlaceTest, LossWithoutACheckpointIsAClearError) {
   ASSERT_TRUE(peer_.call(counter::kStep).ok());
 }
 
+// The first to learn of it is a thread that the enclave made and that has never called anything of the host's
+// libraries.
+TEST_F(InPlaceTest, LossUnderThreadsMadeInsideIsAClearError) {
+  ASSERT_TRUE(peer_.call(counter::kStartWorkers, 1u).ok());  // it waits for nobody, and stays inside
+  machine_.lose_epc();
+  for (int tries = 0; tries < 20'000 && peer_.report().empty(); ++tries) ::usleep(1000);
+  EXPECT_NE(peer_.report().find("memory is gone"), std::string::npos) << peer_.report();
+  EXPECT_EQ(peer_.call(counter::kState).error(), Errc::kEpcLost) << peer_.error;
+}
+
 // Asleep outside, in an ocall that nothing else ends.
 TEST_F(InPlaceOcall, LossWakesWhoWaitsForAnotherThread) {
   ASSERT_EQ(peer_.call_async(counter::kWaitForNothing), Errc::kOk);
