@@ -20,12 +20,11 @@ constexpr std::chrono::milliseconds kNoDowntime{1};
 constexpr std::chrono::milliseconds kShortestDowntime{5};
 constexpr double kConvergeSeconds = 0.5;
 // How long a checkpoint takes is not known before, but both it and what was done to prepare it are work of the same
-// guest for the same enclaves: of 64 it took between once and three times as long, on machines that differed by ten
-// times. More than the limits is not believed: then it was something else that took so long, with few enclaves the
-// messages' ways.
-constexpr double kCheckpointToPrepare = 2.5;
-constexpr double kLongestAhead = 4;
-constexpr double kLongestAheadEach = 0.06;
+// guest for the same enclaves. More than the limits is not believed: then it was something else that took so long, with
+// few enclaves the messages' ways.
+constexpr double kCheckpointToPrepare = 12;
+constexpr double kLongestAhead = 2;
+constexpr double kLongestAheadEach = 0.03;
 
 bool may_be_held(MoveState state) {
   return state == MoveState::kPrecopy || state == MoveState::kCheckpoint;
