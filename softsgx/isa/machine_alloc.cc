@@ -93,7 +93,9 @@ std::optional<EpcIndex> Machine::find_run(EpcIndex count) noexcept {
       return run;
     }
   }
-  return first_fit(count, lowest, end);
+  const auto run = first_fit(count, lowest, end);
+  if (run) home_ = *run - *run % kPartPages;  // or every page from here on would look at all parts again
+  return run;
 }
 
 std::optional<EpcIndex> Machine::allocate_run(EpcIndex count, const Owner& owner, std::uint64_t generation) {

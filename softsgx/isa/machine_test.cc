@@ -172,7 +172,10 @@ TEST_F(MachineFileTest, ASectionFileHasItsPackagesKeysAndOwnEpc) {
   EXPECT_EQ(section->epc_pages(), 16u);
 }
 
-class AllocationTest : public MachineTest {};
+class AllocationTest : public MachineTest {
+ protected:
+  static constexpr EpcIndex kPart = 512;  // what one page table maps
+};
 
 TEST_F(AllocationTest, RunsAreAdjacentFirstFitAndDisjoint) {
   const Owner me = Owner::self();
@@ -185,7 +188,6 @@ TEST_F(AllocationTest, RunsAreAdjacentFirstFitAndDisjoint) {
 }
 
 TEST_F(AllocationTest, AProcessFillsPartsThatOthersLeaveAlone) {
-  constexpr EpcIndex kPart = 512;  // what one page table maps
   const auto mine =
       create("parts",
              {.epc_bytes = std::uint64_t{3 * kPart + 100} * 4096, .cpusvn = {}, .xfrm_allowed = {}, .section_of = {}});
@@ -208,7 +210,6 @@ TEST_F(AllocationTest, AProcessFillsPartsThatOthersLeaveAlone) {
 
 // As when a guest has moved: the section is empty, and everybody builds again what he had.
 TEST_F(AllocationTest, AProcessComesBackToThePartsThatItKnows) {
-  constexpr EpcIndex kPart = 512;
   const auto mine = create(
       "again", {.epc_bytes = std::uint64_t{4 * kPart} * 4096, .cpusvn = {}, .xfrm_allowed = {}, .section_of = {}});
   std::string error;
