@@ -15,6 +15,10 @@ using Row = BrokerEnclave::Row;
 
 constexpr std::size_t kAllAtOnce = ~std::size_t{0};
 
+bool is_in(Row::State state, std::initializer_list<Row::State> states) {
+  return std::find(states.begin(), states.end(), state) != states.end();
+}
+
 }  // namespace
 
 void Broker::command(std::uint64_t request, const wire::GuestCommand& command) {
@@ -76,7 +80,7 @@ void Broker::drop_operation() {
 std::vector<Broker::EnclavePtr> Broker::in_state(std::initializer_list<Row::State> states) const {
   std::vector<EnclavePtr> out;
   for (const auto& [id, enclave] : enclaves_) {
-    if (std::find(states.begin(), states.end(), enclave->state()) != states.end()) out.push_back(enclave);
+    if (is_in(enclave->state(), states)) out.push_back(enclave);
   }
   return out;
 }
@@ -112,8 +116,7 @@ wire::Failure Broker::unless_all(const std::vector<EnclavePtr>& enclaves, std::i
                                  const std::string& what) const {
   for (const auto& enclave : enclaves) {
     const Row row = enclave->row();
-    const bool there = enclaves_.contains(row.id());
-    if (!there || std::find(states.begin(), states.end(), row.state()) != states.end()) continue;
+    if (!enclaves_.contains(row.id()) || is_in(row.state(), states)) continue;
     return make_failure(wire::Failure::REFUSED, what, row.name() + " (" + std::to_string(row.pid()) + ")", row.text(),
                         static_cast<Errc>(row.errc()));
   }
