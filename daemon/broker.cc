@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -246,16 +245,8 @@ void Broker::agent_info(const wire::AgentInfo& info) {
   for (const auto& [id, enclave] : std::map(enclaves_)) enclave->channel_up();
 }
 
-// The host wants to know when QEMU will have sent all RAM, and pages of zeros take no time. The kernel does not tell
-// which pages it has never given out; what was free at all times is as near as one comes to it.
-void Broker::look_at_memory() {
-  struct sysinfo info {};
-  const bool known = ::sysinfo(&info) == 0;
-  least_free_ = std::min(least_free_, known ? std::uint64_t{info.freeram} * info.mem_unit : 0);
-}
-
 void Broker::watch_memory() {
-  look_at_memory();
+  memory_.look();
   memory_timer_.expires_after(kLookAtMemory);
   memory_timer_.async_wait([this](const std::error_code& error) {
     if (!error && !stopping_) watch_memory();
@@ -263,11 +254,11 @@ void Broker::watch_memory() {
 }
 
 wire::GuestReport Broker::whole_report() {
-  look_at_memory();
+  memory_.look();
   wire::GuestReport out;
   out.set_whole(true);
   out.set_cpus(options_.cpus);
-  out.set_untouched_bytes(least_free_);
+  out.set_untouched_bytes(memory_.untouched());
   for (const auto& [id, enclave] : enclaves_) *out.add_rows() = enclave->row();
   return out;
 }

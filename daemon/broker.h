@@ -22,6 +22,7 @@
 
 #include "daemon/broker_enclave.h"
 #include "daemon/guest_channel.h"
+#include "daemon/guest_memory.h"
 #include "daemon/registry.h"
 
 namespace sealift::daemon {
@@ -66,7 +67,6 @@ class Broker : private BrokerEnclave::Host {
   void host_message(wire::Envelope& message);
   void agent_info(const wire::AgentInfo& info);
   [[nodiscard]] wire::GuestReport whole_report();
-  void look_at_memory();
   void watch_memory();
 
   // broker_operations.cc
@@ -122,7 +122,7 @@ class Broker : private BrokerEnclave::Host {
   std::uint64_t request_ = 0;    // of the operation under way; 0: none
   bool stopping_ = false;
 
-  std::uint64_t least_free_ = ~std::uint64_t{0};  // bytes of RAM, whenever looked
+  GuestMemory memory_ = GuestMemory::of_this_kernel();
 };
 
 }  // namespace sealift::daemon

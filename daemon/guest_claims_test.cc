@@ -59,6 +59,22 @@ TEST(GuestClaims, AnEnclaveOfTheLargestReportFitsIntoALine) {
   }
 }
 
+TEST(GuestClaims, ACheckpointLastsFromTheFirstGateToTheLastCommit) {
+  Guest guest;
+  EXPECT_EQ(guest.checkpoint_ms(), 0);
+  const auto add = [&](double closed, double committed) {
+    guest.enclaves.emplace_back().gate_closed_ms = closed;
+    guest.enclaves.back().committed_ms = committed;
+  };
+  add(0, 0);      // newer than the last move
+  add(50, 0);     // was let go on
+  add(1e9, 100);  // says what cannot be
+  EXPECT_EQ(guest.checkpoint_ms(), 0);
+  add(120, 200);
+  add(100, 190);
+  EXPECT_EQ(guest.checkpoint_ms(), 100);
+}
+
 TEST(GuestClaims, AFailureKeepsItsKind) {
   const wire::Failure failure =
       one_line(make_failure(wire::Failure::REFUSED, "no\nno", "kv", std::string(1 << 20, 'x'), Errc::kNotQuiescent));

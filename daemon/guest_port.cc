@@ -49,6 +49,16 @@ std::uint64_t Guest::epc_bytes() const {
   return sum;
 }
 
+double Guest::checkpoint_ms() const {
+  double begin = 0, end = 0;
+  for (const GuestEnclave& enclave : enclaves) {
+    if (enclave.gate_closed_ms <= 0 || enclave.committed_ms <= enclave.gate_closed_ms) continue;
+    begin = begin > 0 ? std::min(begin, enclave.gate_closed_ms) : enclave.gate_closed_ms;
+    end = std::max(end, enclave.committed_ms);
+  }
+  return end - begin;
+}
+
 bool Guest::all(State state) const {
   return std::all_of(enclaves.begin(), enclaves.end(), [&](const auto& each) { return each.state == state; });
 }

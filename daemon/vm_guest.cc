@@ -92,16 +92,18 @@ bool VmGuest::connected() const {
 }
 
 void VmGuest::survey(Surveyed done) {
-  guests_.refresh(
-      name_, alive([this, done = std::move(done)] {
-        const auto guest = guests_.guest(name_);
-        if (!guest || !guest->connected) {
-          return done({}, vm::Problem{vm::Problem::Kind::kUnreachable, "no broker answers in this VM", name_,
-                                      "start sealiftd --guest in it"});
-        }
-        done({static_cast<std::uint32_t>(guest->enclaves.size()), guest->epc_bytes(), guest->untouched_bytes},
-             std::nullopt);
-      }));
+  guests_.refresh(name_, alive([this, done = std::move(done)] {
+                    const auto guest = guests_.guest(name_);
+                    if (!guest || !guest->connected) {
+                      return done({}, vm::Problem{vm::Problem::Kind::kUnreachable, "no broker answers in this VM",
+                                                  name_, "start sealiftd --guest in it"});
+                    }
+                    done({.enclaves = static_cast<std::uint32_t>(guest->enclaves.size()),
+                          .epc_bytes = guest->epc_bytes(),
+                          .untouched_bytes = guest->untouched_bytes,
+                          .checkpoint_seconds = guest->checkpoint_ms() / 1e3},
+                         std::nullopt);
+                  }));
 }
 
 void VmGuest::prepare(const std::string& peer, Done done) {

@@ -10,6 +10,17 @@ namespace {
 // QEMU sends what a tenth of a second allows at once, and a socket takes some MiB in no time: before, a speed is none.
 constexpr double kSettled = 0.2;
 
+// Before the first checkpoint only this is known: it and what was done to prepare it are work of the same guest for the
+// same enclaves. More than the limits is not believed: then it was something else that took so long, with few enclaves
+// the messages' ways.
+constexpr double kCheckpointToPrepare = 12;
+constexpr double kLongestGuess = 2;
+constexpr double kLongestGuessEach = 0.03;
+// Later ones go by the one before, with something to spare, if that is more: there are more pages of zeros than a guest
+// knows of, and so less time than it seems. Whoever reports too much only has its own enclaves wait.
+constexpr double kSpare = 1.25;
+constexpr double kLongest = 10;
+
 }  // namespace
 
 bool Convergence::near_end(double now, const Progress& progress) {
@@ -65,7 +76,13 @@ bool Convergence::within(double seconds) const {
   if (work == 0 || last_at_ - first_at_ < kSettled) return false;  // no speed yet
   double rate = static_cast<double>(work) / (last_at_ - first_at_);
   if (limit_ > 0) rate = std::min(rate, limit_);
-  return static_cast<double>(work_left()) <= rate * seconds;
+  const double kept = std::max(static_cast<double>(kLeast), rate * kAheadSeconds);
+  return static_cast<double>(work_left()) <= rate * seconds + kept;
+}
+
+double foreseen_checkpoint(std::uint32_t enclaves, double prepared, double last) {
+  const double guess = std::min({kCheckpointToPrepare * prepared, kLongestGuessEach * enclaves, kLongestGuess});
+  return std::max(guess, std::min(kSpare * last, kLongest));
 }
 
 }  // namespace sealift::vm

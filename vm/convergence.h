@@ -46,8 +46,8 @@ class Convergence {
   [[nodiscard]] bool zeros_may_go() const;
   // It was held off, and that was too early: zeros have gone by, and much is left that cannot go so fast.
   [[nodiscard]] bool too_early() const;
-  // By what near_end() was told, as ending(): the rest of the first pass takes no longer than this, at the speed that
-  // it had so far.
+  // By what near_end() was told, as ending(): in no longer than this the first pass is so near its end that it must be
+  // held off, at the speed that it had so far.
   [[nodiscard]] bool within(double seconds) const;
 
  private:
@@ -69,5 +69,9 @@ class Convergence {
   std::uint64_t stretches_ = 0;  // bytes of zeros that came in stretches, as memory does that was never used
   double speed_ = 0;             // bytes a second
 };
+
+// How long the enclaves' checkpoint may take, in seconds. `prepared`: how long it took to prepare it, seconds;
+// `last`: how long the checkpoint of an earlier move took, 0: not known. Both are a guest's word, and bounded.
+[[nodiscard]] double foreseen_checkpoint(std::uint32_t enclaves, double prepared, double last);
 
 }  // namespace sealift::vm

@@ -19,12 +19,6 @@ constexpr std::chrono::milliseconds kNoDowntime{1};
 // At first QEMU may pause the guest for no longer than this; twice as long whenever it has not converged for a while.
 constexpr std::chrono::milliseconds kShortestDowntime{5};
 constexpr double kConvergeSeconds = 0.5;
-// How long a checkpoint takes is not known before, but both it and what was done to prepare it are work of the same
-// guest for the same enclaves. More than the limits is not believed: then it was something else that took so long, with
-// few enclaves the messages' ways.
-constexpr double kCheckpointToPrepare = 12;
-constexpr double kLongestAhead = 2;
-constexpr double kLongestAheadEach = 0.03;
 
 bool may_be_held(MoveState state) {
   return state == MoveState::kPrecopy || state == MoveState::kCheckpoint;
@@ -90,7 +84,10 @@ void Move::prepare() {
 
 void Move::migrate() {
   convergence_ = Convergence(options_.bandwidth, survey_.untouched_bytes);
-  spdlog::debug("vm {}: {} MiB of the guest were never used", name_, survey_.untouched_bytes >> 20);
+  spdlog::debug("vm {}: {} MiB of the guest were never used; the checkpoint may take {:.2f} s (the last one {:.2f})",
+                name_, survey_.untouched_bytes >> 20,
+                foreseen_checkpoint(survey_.enclaves, prepare_seconds_, survey_.checkpoint_seconds),
+                survey_.checkpoint_seconds);
   held_ = Hold::kNone;
   arrears_ = Arrears(options_.bandwidth);
   pace_ = wanted_pace();
@@ -130,8 +127,7 @@ void Move::saw(const MigrationView& view) {
                           .passes = view.passes};
   const bool near_end = convergence_.near_end(now, progress);
   arrears_.saw(now, progress, may_be_held(state) && held_ != Hold::kNone);
-  const double ahead =
-      std::min({kCheckpointToPrepare * prepare_seconds_, kLongestAheadEach * survey_.enclaves, kLongestAhead});
+  const double ahead = foreseen_checkpoint(survey_.enclaves, prepare_seconds_, survey_.checkpoint_seconds);
   const bool ending = survey_.enclaves == 0 ? near_end : convergence_.ending();
   if (machine_.state() == MoveState::kPrecopy && (ending || convergence_.within(ahead))) on(MoveEvent::kNearEnd);
   if (may_be_held(machine_.state())) hold_off(near_end);

@@ -150,18 +150,28 @@ TEST(Convergence, WaitsWhileThereIsMuchAndActsInTime) {
   EXPECT_TRUE(fast.near_end(0.9, at(110 * kMiB, 914 * kMiB)));
 }
 
+TEST(Convergence, TheCheckpointIsForeseenByTheOneBefore) {
+  EXPECT_DOUBLE_EQ(foreseen_checkpoint(64, 0.1, 0), 1.2) << "the first: by what it took to prepare it";
+  EXPECT_DOUBLE_EQ(foreseen_checkpoint(64, 10, 0), 1.92) << "not more than so much each";
+  EXPECT_DOUBLE_EQ(foreseen_checkpoint(1000, 10, 0), 2) << "and not more in all";
+  EXPECT_DOUBLE_EQ(foreseen_checkpoint(64, 10, 0.8), 1.92) << "zeros that nobody foresees leave less time";
+  EXPECT_DOUBLE_EQ(foreseen_checkpoint(64, 0.1, 3.2), 4) << "longer than was thought at first";
+  EXPECT_DOUBLE_EQ(foreseen_checkpoint(1, 1, 1e9), 10) << "a guest that reports anything";
+  EXPECT_DOUBLE_EQ(foreseen_checkpoint(0, 1, 0), 0);
+}
+
 TEST(Convergence, WhatIsDoneMeanwhileBeginsInTime) {
   Convergence convergence(0);
   EXPECT_FALSE(convergence.within(1e9)) << "nothing known";
   EXPECT_FALSE(convergence.near_end(0, at(1000 * kMiB, 0)));
   EXPECT_FALSE(convergence.within(1e9)) << "no speed yet";
   EXPECT_FALSE(convergence.near_end(1, at(900 * kMiB, 100 * kMiB)));
-  EXPECT_FALSE(convergence.within(8.9));
-  EXPECT_TRUE(convergence.within(9.1));
+  EXPECT_FALSE(convergence.within(8.7));
+  EXPECT_TRUE(convergence.within(8.8));
   // At the speed of all of it, not of the fastest stretch.
   EXPECT_FALSE(convergence.near_end(1.5, at(500 * kMiB, 500 * kMiB)));
-  EXPECT_FALSE(convergence.within(1.4));
-  EXPECT_TRUE(convergence.within(1.6));
+  EXPECT_FALSE(convergence.within(1.37));
+  EXPECT_TRUE(convergence.within(1.39));
 }
 
 // A stretch of zeros goes by at the speed of memory: it may be over at once, but if it is not there is time again.
@@ -190,8 +200,8 @@ TEST(Convergence, FreePagesAreNoSpeed) {
   EXPECT_FALSE(convergence.near_end(0, at(1000 * kMiB, 0)));
   EXPECT_FALSE(convergence.near_end(0.1, at(990 * kMiB, 10 * kMiB)));
   EXPECT_FALSE(convergence.near_end(0.2, at(300 * kMiB, 20 * kMiB)));
-  EXPECT_FALSE(convergence.within(2.9));
-  EXPECT_TRUE(convergence.within(3.1));
+  EXPECT_FALSE(convergence.within(2.7));
+  EXPECT_TRUE(convergence.within(2.8));
 }
 
 // The first tenth of a second's bytes leave at once.
@@ -201,8 +211,8 @@ TEST(Convergence, TheFirstBurstIsNoSpeed) {
   EXPECT_FALSE(limited.near_end(0.008, at(990 * kMiB, 10 * kMiB)));
   EXPECT_FALSE(limited.within(2));
   EXPECT_FALSE(limited.near_end(0.2, at(960 * kMiB, 40 * kMiB)));
-  EXPECT_FALSE(limited.within(9.5));
-  EXPECT_TRUE(limited.within(9.7));
+  EXPECT_FALSE(limited.within(9.3));
+  EXPECT_TRUE(limited.within(9.4));
   // Nor is it one where a network limits, which nobody has told of, and a socket's buffer.
   Convergence unlimited(0);
   EXPECT_FALSE(unlimited.near_end(0, at(1000 * kMiB, 0)));
@@ -215,16 +225,16 @@ TEST(Convergence, UntouchedMemoryIsNoWork) {
   Convergence convergence(0, 400 * kMiB);
   EXPECT_FALSE(convergence.near_end(0, at(1000 * kMiB, 0)));
   EXPECT_FALSE(convergence.near_end(1, at(900 * kMiB, 100 * kMiB)));
-  EXPECT_FALSE(convergence.within(4.9));
-  EXPECT_TRUE(convergence.within(5.1));
+  EXPECT_FALSE(convergence.within(4.7));
+  EXPECT_TRUE(convergence.within(4.8));
   // Half of it goes by.
   EXPECT_FALSE(convergence.near_end(2, {600 * kMiB, 400 * kMiB, 200 * kMiB, 200 * kMiB, 1}));
-  EXPECT_FALSE(convergence.within(3.9));
-  EXPECT_TRUE(convergence.within(4.1));
+  EXPECT_FALSE(convergence.within(3.7));
+  EXPECT_TRUE(convergence.within(3.8));
   // Zeros among other pages are data, and will be as many in the rest.
   EXPECT_FALSE(convergence.near_end(3, {400 * kMiB, 600 * kMiB, 220 * kMiB, 380 * kMiB, 1}));
-  EXPECT_FALSE(convergence.within(1.4));
-  EXPECT_TRUE(convergence.within(1.6));
+  EXPECT_FALSE(convergence.within(1.3));
+  EXPECT_TRUE(convergence.within(1.4));
   // The guest's word is not believed beyond what there is.
   Convergence liar(0, ~std::uint64_t{0});
   EXPECT_FALSE(liar.near_end(0, at(1000 * kMiB, 0)));

@@ -21,6 +21,7 @@ struct GuestSurvey {
   std::uint32_t enclaves = 0;
   std::uint64_t epc_bytes = 0;        // that these enclaves need, SECS pages and all
   std::uint64_t untouched_bytes = 0;  // of the guest's RAM, about: never used, and so zeros
+  double checkpoint_seconds = 0;      // that the last checkpoint took, of all together; 0: there was none
 };
 
 struct EnclaveReport {

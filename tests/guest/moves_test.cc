@@ -39,6 +39,7 @@ TEST_F(GuestMoves, ThereAndBackAgain) {
       EXPECT_LE(each.gate_closed_ms, each.held_ms);
       EXPECT_LE(each.held_ms, each.committed_ms);
       EXPECT_LE(each.rebuilt_ms, each.gate_opened_ms);
+      EXPECT_GE(resumed.guest.checkpoint_ms(), each.committed_ms - each.gate_closed_ms);
     }
     expect_all_run(epoch);
     std::swap(here, there);

@@ -1,0 +1,47 @@
+#include "daemon/guest_memory.h"
+
+#include <gtest/gtest.h>
+
+namespace sealift::daemon {
+namespace {
+
+TEST(GuestMemory, WhatAKernelClearsIsOnItsCommandLine) {
+  EXPECT_FALSE(clears_freed_memory(""));
+  EXPECT_FALSE(clears_freed_memory("quiet panic=-1\n"));
+  for (const char* on : {"init_on_free=1", "quiet init_on_free=on panic=-1\n", "init_on_free=y", "init_on_free=Y\n"}) {
+    EXPECT_TRUE(clears_freed_memory(on)) << on;
+  }
+  for (const char* off : {"init_on_free=0", "init_on_free=", "init_on_free", "init_on_free=off", "init_on_alloc=1",
+                          "noinit_on_free=1", "-- init_on_free=1"}) {
+    EXPECT_FALSE(clears_freed_memory(off)) << off;
+  }
+  EXPECT_FALSE(clears_freed_memory("init_on_free=1 init_on_free=0"));
+  EXPECT_TRUE(clears_freed_memory("init_on_free=0 init_on_free=1"));
+}
+
+TEST(GuestMemory, FreedMemoryHoldsWhatItHeld) {
+  GuestMemory memory(false);
+  EXPECT_EQ(memory.untouched(), 0u);
+  memory.saw(100);
+  memory.saw(40);
+  memory.saw(90);
+  EXPECT_EQ(memory.untouched(), 40u);
+}
+
+TEST(GuestMemory, UnlessTheKernelClearsIt) {
+  GuestMemory memory(true);
+  EXPECT_EQ(memory.untouched(), 0u);
+  memory.saw(100);
+  memory.saw(40);
+  memory.saw(90);
+  EXPECT_EQ(memory.untouched(), 90u);
+}
+
+TEST(GuestMemory, OfThisMachine) {
+  GuestMemory memory = GuestMemory::of_this_kernel();
+  memory.look();
+  EXPECT_GT(memory.untouched(), 0u);
+}
+
+}  // namespace
+}  // namespace sealift::daemon
