@@ -59,20 +59,24 @@ TEST(GuestClaims, AnEnclaveOfTheLargestReportFitsIntoALine) {
   }
 }
 
-TEST(GuestClaims, ACheckpointLastsFromTheFirstGateToTheLastCommit) {
+TEST(GuestClaims, ACheckpointIsAllRecordsAndAllCommits) {
   Guest guest;
   EXPECT_EQ(guest.checkpoint_ms(), 0);
-  const auto add = [&](double closed, double committed) {
+  const auto add = [&](double closed, double held, double committed) -> GuestEnclave& {
     guest.enclaves.emplace_back().gate_closed_ms = closed;
+    guest.enclaves.back().held_ms = held;
     guest.enclaves.back().committed_ms = committed;
+    return guest.enclaves.back();
   };
-  add(0, 0);      // newer than the last move
-  add(50, 0);     // was let go on
-  add(1e9, 100);  // says what cannot be
+  add(0, 0, 0);       // newer than the last move
+  add(50, 60, 0);     // was let go on
+  add(1e9, 70, 100);  // says what cannot be
+  add(1, 2, 3).state = GuestEnclave::State::kLost;
   EXPECT_EQ(guest.checkpoint_ms(), 0);
-  add(120, 200);
-  add(100, 190);
-  EXPECT_EQ(guest.checkpoint_ms(), 100);
+  add(120, 150, 500);
+  EXPECT_EQ(guest.checkpoint_ms(), 30);
+  add(100, 140, 520);
+  EXPECT_EQ(guest.checkpoint_ms(), 50 + 20) << "not what they waited for another one in between";
 }
 
 TEST(GuestClaims, AFailureKeepsItsKind) {

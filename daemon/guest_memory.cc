@@ -4,33 +4,61 @@
 
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 
 namespace sealift::daemon {
 
-// The last one counts; values as the kernel's kstrtobool takes them.
+namespace {
+
+std::string text_of(const char* path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// As the kernel's kstrtobool.
+bool is_true(std::string_view value) {
+  if (value.empty()) return false;
+  const bool on = value.size() > 1 && (value[0] == 'o' || value[0] == 'O') && (value[1] == 'n' || value[1] == 'N');
+  return on || value[0] == '1' || value[0] == 'y' || value[0] == 'Y';
+}
+
+}  // namespace
+
+// The last one counts.
 bool clears_freed_memory(std::string_view command_line) {
   constexpr std::string_view kName = "init_on_free=";
+  std::istringstream words{std::string(command_line)};
   bool clears = false;
-  while (!command_line.empty()) {
-    const std::size_t end = std::min(command_line.find_first_of(" \t\n"), command_line.size());
-    std::string_view word = command_line.substr(0, end);
-    command_line.remove_prefix(std::min(end + 1, command_line.size()));
-    if (word == "--") break;  // the rest is init's
-    if (word.substr(0, kName.size()) != kName) continue;
-    word.remove_prefix(kName.size());
-    const bool on = word.size() > 1 && (word[0] == 'o' || word[0] == 'O') && (word[1] == 'n' || word[1] == 'N');
-    clears = on || (!word.empty() && (word[0] == '1' || word[0] == 'y' || word[0] == 'Y'));
+  for (std::string word; words >> word && word != "--";) {  // what follows is init's
+    if (word.starts_with(kName)) clears = is_true(std::string_view(word).substr(kName.size()));
   }
   return clears;
 }
 
+// A line a zone: "Node 0, zone    DMA32      5      3 …", the number of free blocks of each order, a page and up.
+std::uint64_t free_in_large_blocks(std::string_view buddyinfo) {
+  constexpr unsigned kPageShift = 12, kLarge = 21 - kPageShift, kMostOrders = 32;
+  std::istringstream lines{std::string(buddyinfo)};
+  std::uint64_t bytes = 0;
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string skip;
+    for (int i = 0; i < 4; ++i) words >> skip;
+    std::uint64_t blocks = 0;
+    for (unsigned order = 0; order < kMostOrders && words >> blocks; ++order) {
+      if (order >= kLarge) bytes += blocks << (order + kPageShift);
+    }
+  }
+  return bytes;
+}
+
 GuestMemory GuestMemory::of_this_kernel() {
-  std::ifstream file("/proc/cmdline");
-  return GuestMemory(clears_freed_memory(std::string(std::istreambuf_iterator<char>(file), {})));
+  return GuestMemory(clears_freed_memory(text_of("/proc/cmdline")));
 }
 
 void GuestMemory::look() {
+  if (cleared_) return saw(free_in_large_blocks(text_of("/proc/buddyinfo")));
   struct sysinfo info {};
   saw(::sysinfo(&info) == 0 ? std::uint64_t{info.freeram} * info.mem_unit : 0);
 }

@@ -1,7 +1,7 @@
-// GuestMemory: how much of this guest's RAM holds zeros. The host wants to know when QEMU will have sent all RAM, and
-// pages of zeros take no time.
+// GuestMemory: how much of this guest's RAM holds zeros and lies together. The host wants to know when QEMU will have
+// sent all RAM, and such pages take no time.
 //
-// Pure but for look(). Threads: one at a time.
+// Pure but for of_this_kernel() and look(). Threads: one at a time.
 #pragma once
 
 #include <algorithm>
@@ -13,6 +13,9 @@ namespace sealift::daemon {
 // Whether a kernel with this command line clears memory as soon as it is freed (init_on_free,
 // Documentation/admin-guide/kernel-parameters.txt).
 [[nodiscard]] bool clears_freed_memory(std::string_view command_line);
+// Of /proc/buddyinfo's text (Documentation/filesystems/proc.rst), bytes: free blocks of 2 MiB and more, in which QEMU
+// meets nothing else for a while.
+[[nodiscard]] std::uint64_t free_in_large_blocks(std::string_view buddyinfo);
 
 class GuestMemory {
  public:

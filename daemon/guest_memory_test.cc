@@ -1,6 +1,7 @@
 #include "daemon/guest_memory.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace sealift::daemon {
 namespace {
@@ -17,6 +18,18 @@ TEST(GuestMemory, WhatAKernelClearsIsOnItsCommandLine) {
   }
   EXPECT_FALSE(clears_freed_memory("init_on_free=1 init_on_free=0"));
   EXPECT_TRUE(clears_freed_memory("init_on_free=0 init_on_free=1"));
+}
+
+TEST(GuestMemory, SmallBlocksLieAmongOtherPages) {
+  EXPECT_EQ(free_in_large_blocks(""), 0u);
+  EXPECT_EQ(free_in_large_blocks("no such file\nNode 0, zone\n"), 0u);
+  EXPECT_EQ(free_in_large_blocks(
+                "Node 0, zone      DMA      9      9      9      9      9      9      9      9      9      0      0\n"),
+            0u);
+  EXPECT_EQ(free_in_large_blocks(
+                "Node 0, zone      DMA      0      0      0      0      0      0      0      0      1      1      2\n"
+                "Node 0, zone    DMA32      7      6      5      4      3      2      1      0      0      0    100\n"),
+            (2u + 2 * 4 + 100 * 4) << 20);
 }
 
 TEST(GuestMemory, FreedMemoryHoldsWhatItHeld) {
@@ -38,9 +51,12 @@ TEST(GuestMemory, UnlessTheKernelClearsIt) {
 }
 
 TEST(GuestMemory, OfThisMachine) {
-  GuestMemory memory = GuestMemory::of_this_kernel();
-  memory.look();
-  EXPECT_GT(memory.untouched(), 0u);
+  for (const bool cleared : {false, true}) {
+    GuestMemory memory(cleared);
+    memory.look();
+    EXPECT_GT(memory.untouched(), 0u);
+    EXPECT_LT(memory.untouched(), static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * 4096);
+  }
 }
 
 }  // namespace

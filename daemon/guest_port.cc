@@ -49,14 +49,21 @@ std::uint64_t Guest::epc_bytes() const {
   return sum;
 }
 
+// One that did not come to rest may have kept the others waiting between their records and their commits: that is not
+// counted. Nor are those that did not come along since, whose checkpoint may have been another one.
 double Guest::checkpoint_ms() const {
-  double begin = 0, end = 0;
+  double closed = 0, held = 0, first = 0, last = 0;
   for (const GuestEnclave& enclave : enclaves) {
-    if (enclave.gate_closed_ms <= 0 || enclave.committed_ms <= enclave.gate_closed_ms) continue;
-    begin = begin > 0 ? std::min(begin, enclave.gate_closed_ms) : enclave.gate_closed_ms;
-    end = std::max(end, enclave.committed_ms);
+    const bool known = enclave.gate_closed_ms > 0 && enclave.held_ms >= enclave.gate_closed_ms &&
+                       enclave.committed_ms >= enclave.held_ms;
+    if (!known || enclave.state != State::kRunning) continue;
+    const bool one = last > 0;
+    closed = one ? std::min(closed, enclave.gate_closed_ms) : enclave.gate_closed_ms;
+    first = one ? std::min(first, enclave.committed_ms) : enclave.committed_ms;
+    held = std::max(held, enclave.held_ms);
+    last = std::max(last, enclave.committed_ms);
   }
-  return end - begin;
+  return held - closed + last - first;
 }
 
 bool Guest::all(State state) const {

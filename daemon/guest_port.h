@@ -93,7 +93,8 @@ struct Guest {
   std::uint64_t untouched_bytes = 0;  // of its RAM: zeros, as it thinks
   std::vector<GuestEnclave> enclaves;
   [[nodiscard]] std::uint64_t epc_bytes() const;  // all of them together
-  // From the first gate that closed to the last commit, of those that have a checkpoint behind them; 0: none has.
+  // That the last checkpoint took, of those that run: all their records, and all their commits. 0: none has one behind
+  // it.
   [[nodiscard]] double checkpoint_ms() const;
   [[nodiscard]] bool all(GuestEnclave::State state) const;
 };

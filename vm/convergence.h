@@ -7,7 +7,7 @@
 // as memory is read: so "near" is measured in time, at the fastest speed so far. Of a move with a bandwidth limit it is
 // zeros that go faster than that, and the speed of this moment is what counts; QEMU sends what a tenth of a second
 // allows at once. Pages that a balloon says are free (free-page-hint) go from what remains without being dealt with, by
-// the GiB at once: they are no speed. Nor are pages that were never used: they lie together, and QEMU is through with
+// the GiB at once: they are no speed. Nor are pages that hold zeros: they lie together, and QEMU is through with
 // them when it has hardly begun, so that the rest is predicted without them, as far as the guest tells how many there
 // are. As long as no more of them have gone by than that, QEMU is held off, to be safe, but the enclaves go on.
 //
@@ -32,7 +32,7 @@ class Convergence {
  public:
   static constexpr std::chrono::milliseconds kPollEvery{8};
 
-  // `limit`: the move's bandwidth, bytes a second; 0: none. `untouched`: bytes of RAM that were never used, about; if
+  // `limit`: the move's bandwidth, bytes a second; 0: none. `untouched`: bytes of RAM that hold zeros, about; if
   // they do not hold zeros, within() and ending() are true too early.
   explicit Convergence(std::uint64_t limit = 0, std::uint64_t untouched = 0)
       : limit_(static_cast<double>(limit)), untouched_(untouched) {}
@@ -53,7 +53,7 @@ class Convergence {
  private:
   // So many bytes of the first pass, at this speed.
   [[nodiscard]] static bool over_soon(std::uint64_t left, double speed);
-  // Of the first pass, in bytes, without what was never used.
+  // Of the first pass, in bytes, without what holds zeros.
   [[nodiscard]] std::uint64_t work_left() const;
 
   static constexpr double kAheadSeconds = 0.12;       // some polls, one of them late
@@ -66,7 +66,7 @@ class Convergence {
   bool zeros_ = false;  // what went by last
   double first_at_ = 0, last_at_ = 0;
   Progress first_, last_;
-  std::uint64_t stretches_ = 0;  // bytes of zeros that came in stretches, as memory does that was never used
+  std::uint64_t stretches_ = 0;  // bytes of zeros that came in stretches, as free memory does
   double speed_ = 0;             // bytes a second
 };
 

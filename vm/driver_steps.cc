@@ -84,8 +84,8 @@ void Move::prepare() {
 
 void Move::migrate() {
   convergence_ = Convergence(options_.bandwidth, survey_.untouched_bytes);
-  spdlog::debug("vm {}: {} MiB of the guest were never used; the checkpoint may take {:.2f} s (the last one {:.2f})",
-                name_, survey_.untouched_bytes >> 20,
+  spdlog::debug("vm {}: {} MiB of the guest hold zeros; the checkpoint may take {:.2f} s (the last one {:.2f})", name_,
+                survey_.untouched_bytes >> 20,
                 foreseen_checkpoint(survey_.enclaves, prepare_seconds_, survey_.checkpoint_seconds),
                 survey_.checkpoint_seconds);
   held_ = Hold::kNone;

@@ -20,7 +20,7 @@ namespace sealift::vm {
 struct GuestSurvey {
   std::uint32_t enclaves = 0;
   std::uint64_t epc_bytes = 0;        // that these enclaves need, SECS pages and all
-  std::uint64_t untouched_bytes = 0;  // of the guest's RAM, about: never used, and so zeros
+  std::uint64_t untouched_bytes = 0;  // of the guest's RAM, about: zeros that lie together
   double checkpoint_seconds = 0;      // that the last checkpoint took, of all together; 0: there was none
 };
 
