@@ -196,6 +196,17 @@ bool canonical(std::uint64_t address) noexcept {
   return static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16) == address;
 }
 
+// Silicon would have faulted at the next fetch. Here the thread found other bytes under its RIP (0xff in free EPC is
+// #UD), or somebody has unmapped them by now; whatever it raised, this is what happened.
+bool on_epc_loss(const Trap& t) noexcept {
+  if (!t.record.lp.lost(*g_processor.machine)) return false;
+  g_processor.platform->epc_lost();
+  t.info.si_signo = SIGSEGV;
+  constexpr std::uint32_t kError = pfec::kPresent | pfec::kUser | pfec::kSgx | pfec::kFetch;
+  exception(t, sgx::vector::kPf, kError, rip(t.context), SEGV_ACCERR);
+  return true;
+}
+
 void on_enclu(const Trap& t) noexcept {
   if (!ThreadArena::arm_dispatch(t.record)) {
     die("softsgx: this kernel refuses Syscall User Dispatch (Linux 5.11 with CONFIG_GENERIC_ENTRY is needed)\n");
@@ -204,8 +215,16 @@ void on_enclu(const Trap& t) noexcept {
   const auto leaf_number = static_cast<std::uint32_t>(t.context.uc_mcontext.gregs[REG_RAX]);
   const auto operand = static_cast<std::uint64_t>(t.context.uc_mcontext.gregs[REG_RCX]);
   if (transfers(leaf_number)) PatchedEnclu::patch(rip(t.context), t.record);
+  const auto tcs = static_cast<std::uint64_t>(t.context.uc_mcontext.gregs[REG_RBX]);  // EENTER's and ERESUME's
+  const std::uint64_t generation = g_processor.machine->generation();
   const Leaf leaf = execute_enclu(t.context, t.record);
-  if (leaf.faulted()) return enclu_fault(t, leaf.fault);
+  if (leaf.faulted()) {
+    // Or the leaf read some of what it goes by before EPC was exchanged and some after, and found that it does not fit.
+    if (was_inside && on_epc_loss(t)) return;
+    const bool exchanged = !was_inside && generation != g_processor.machine->generation();
+    if (exchanged) g_processor.platform->epc_lost();
+    return enclu_fault(t, exchanged ? Leaf::pf(tcs).fault : leaf.fault);
+  }
   if (was_inside) {
     if (changes_rights(leaf_number)) g_processor.platform->rights_changed(operand);
     return;
@@ -228,17 +247,6 @@ void on_trap_inside(const Trap& t) noexcept {
     set_rip(t.context, rip(t.context) - kInt3Length);
   }
   exception(t, trap_number(t.context), 0, 0, 0);
-}
-
-// Silicon would have faulted at the next fetch. Here the thread found other bytes under its RIP (0xff in free EPC is
-// #UD), or somebody has unmapped them by now; whatever it raised, this is what happened.
-bool on_epc_loss(const Trap& t) noexcept {
-  if (!t.record.lp.lost(*g_processor.machine)) return false;
-  g_processor.platform->epc_lost();
-  t.info.si_signo = SIGSEGV;
-  constexpr std::uint32_t kError = pfec::kPresent | pfec::kUser | pfec::kSgx | pfec::kFetch;
-  exception(t, sgx::vector::kPf, kError, rip(t.context), SEGV_ACCERR);
-  return true;
 }
 
 // Not an exit: silicon would have executed the instruction.
