@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace sealift::daemon {
@@ -25,19 +26,15 @@ class GuestMemory {
 
   // Asks the kernel. Often enough to see memory that a program takes for a while.
   void look();
-  void saw(std::uint64_t free) {
-    free_ = free;
-    least_ = std::min(least_, free);
-  }
+  void saw(std::uint64_t free) { untouched_ = cleared_ ? free : std::min(untouched_.value_or(free), free); }
 
   // Bytes, about: what is free, if it is cleared when it is freed. Otherwise what was free at all times: the kernel
   // does not tell which pages it has never given out, and that is as near as one comes to it. 0 before it has looked.
-  [[nodiscard]] std::uint64_t untouched() const { return cleared_ ? free_ : std::min(least_, free_); }
+  [[nodiscard]] std::uint64_t untouched() const { return untouched_.value_or(0); }
 
  private:
   bool cleared_;
-  std::uint64_t free_ = 0;
-  std::uint64_t least_ = ~std::uint64_t{0};
+  std::optional<std::uint64_t> untouched_;
 };
 
 }  // namespace sealift::daemon

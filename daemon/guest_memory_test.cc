@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <initializer_list>
+
 namespace sealift::daemon {
 namespace {
 
@@ -32,22 +34,19 @@ TEST(GuestMemory, SmallBlocksLieAmongOtherPages) {
             (2u + 2 * 4 + 100 * 4) << 20);
 }
 
-TEST(GuestMemory, FreedMemoryHoldsWhatItHeld) {
-  GuestMemory memory(false);
+// Of a guest that had so much free, one look after another.
+std::uint64_t untouched_after(GuestMemory memory, std::initializer_list<std::uint64_t> looks) {
   EXPECT_EQ(memory.untouched(), 0u);
-  memory.saw(100);
-  memory.saw(40);
-  memory.saw(90);
-  EXPECT_EQ(memory.untouched(), 40u);
+  for (const std::uint64_t free : looks) memory.saw(free);
+  return memory.untouched();
+}
+
+TEST(GuestMemory, FreedMemoryHoldsWhatItHeld) {
+  EXPECT_EQ(untouched_after(GuestMemory(false), {100, 40, 90}), 40u);
 }
 
 TEST(GuestMemory, UnlessTheKernelClearsIt) {
-  GuestMemory memory(true);
-  EXPECT_EQ(memory.untouched(), 0u);
-  memory.saw(100);
-  memory.saw(40);
-  memory.saw(90);
-  EXPECT_EQ(memory.untouched(), 90u);
+  EXPECT_EQ(untouched_after(GuestMemory(true), {100, 40, 90}), 90u);
 }
 
 TEST(GuestMemory, OfThisMachine) {

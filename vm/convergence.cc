@@ -45,8 +45,8 @@ bool Convergence::near_end(double now, const Progress& progress) {
   return over_soon(last_.remaining, speed_);
 }
 
-bool Convergence::over_soon(std::uint64_t left, double speed) {
-  return static_cast<double>(left) <= std::max(static_cast<double>(kLeast), speed * kAheadSeconds);
+bool Convergence::over_soon(std::uint64_t left, double speed, double seconds) {
+  return static_cast<double>(left) <= speed * seconds + std::max(static_cast<double>(kLeast), speed * kAheadSeconds);
 }
 
 bool Convergence::ending() const {
@@ -76,8 +76,7 @@ bool Convergence::within(double seconds) const {
   if (work == 0 || last_at_ - first_at_ < kSettled) return false;  // no speed yet
   double rate = static_cast<double>(work) / (last_at_ - first_at_);
   if (limit_ > 0) rate = std::min(rate, limit_);
-  const double kept = std::max(static_cast<double>(kLeast), rate * kAheadSeconds);
-  return static_cast<double>(work_left()) <= rate * seconds + kept;
+  return over_soon(work_left(), rate, seconds);
 }
 
 double foreseen_checkpoint(std::uint32_t enclaves, double prepared, double last) {

@@ -51,8 +51,8 @@ class Convergence {
   [[nodiscard]] bool within(double seconds) const;
 
  private:
-  // So many bytes of the first pass, at this speed.
-  [[nodiscard]] static bool over_soon(std::uint64_t left, double speed);
+  // So many bytes of the first pass, at this speed, in so many seconds from now.
+  [[nodiscard]] static bool over_soon(std::uint64_t left, double speed, double seconds = 0);
   // Of the first pass, in bytes, without what holds zeros.
   [[nodiscard]] std::uint64_t work_left() const;
 

@@ -111,6 +111,7 @@ class Move : public std::enable_shared_from_this<Move> {
   void survey(const Facts& facts);
   void prepare();
   void migrate();
+  [[nodiscard]] double ahead() const;  // of its end the checkpoint begins, seconds
   void hold_off(bool near_end);
   [[nodiscard]] Pace wanted_pace() const;
   void keep_pace();

@@ -85,15 +85,17 @@ void Move::prepare() {
 void Move::migrate() {
   convergence_ = Convergence(options_.bandwidth, survey_.untouched_bytes);
   spdlog::debug("vm {}: {} MiB of the guest hold zeros; the checkpoint may take {:.2f} s (the last one {:.2f})", name_,
-                survey_.untouched_bytes >> 20,
-                foreseen_checkpoint(survey_.enclaves, prepare_seconds_, survey_.checkpoint_seconds),
-                survey_.checkpoint_seconds);
+                survey_.untouched_bytes >> 20, ahead(), survey_.checkpoint_seconds);
   held_ = Hold::kNone;
   arrears_ = Arrears(options_.bandwidth);
   pace_ = wanted_pace();
   qemu_->migrate(uri_, options_, pace_, here([this](const QmpReply& reply) {
                    if (accepted(reply)) poll();
                  }));
+}
+
+double Move::ahead() const {
+  return foreseen_checkpoint(survey_.enclaves, prepare_seconds_, survey_.checkpoint_seconds);
 }
 
 void Move::poll() {
@@ -127,9 +129,8 @@ void Move::saw(const MigrationView& view) {
                           .passes = view.passes};
   const bool near_end = convergence_.near_end(now, progress);
   arrears_.saw(now, progress, may_be_held(state) && held_ != Hold::kNone);
-  const double ahead = foreseen_checkpoint(survey_.enclaves, prepare_seconds_, survey_.checkpoint_seconds);
   const bool ending = survey_.enclaves == 0 ? near_end : convergence_.ending();
-  if (machine_.state() == MoveState::kPrecopy && (ending || convergence_.within(ahead))) on(MoveEvent::kNearEnd);
+  if (machine_.state() == MoveState::kPrecopy && (ending || convergence_.within(ahead()))) on(MoveEvent::kNearEnd);
   if (may_be_held(machine_.state())) hold_off(near_end);
   if (!near_end) sped_at_ = now;  // as long as there is much to send, it is not the limit that matters
   const bool slow = machine_.state() == MoveState::kConverge && now - sped_at_ > kConvergeSeconds;

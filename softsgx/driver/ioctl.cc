@@ -208,8 +208,7 @@ long Enclave::init(std::uint64_t argument) {
   Locked locked(*this);
   const Leaf leaf = encls::einit(machine_, secs_, sigstruct);
   // If it was lost in the middle of the leaf, what was measured is not what was added.
-  if (leaf.faulted() || (!leaf.ok() && lost())) return -EIO;
-  if (!leaf.ok()) return -EPERM;
+  if (!leaf.ok()) return leaf.faulted() || lost() ? -EIO : -EPERM;
   initialized_ = true;
   trap_base_writes(0, table_.pages());
   return 0;
