@@ -180,6 +180,10 @@ std::string VmCluster::run_state(Host& host) {
   return answer.is_object() ? answer.value("status", "gone") : "gone";
 }
 
+void VmCluster::expect_reaches(Host& host, const std::string& state) {
+  EXPECT_TRUE(eventually([&] { return run_state(host) == state; })) << run_state(host) << ", not " << state;
+}
+
 std::uint64_t VmCluster::count(Host& host) {
   std::uint64_t last = 0;
   for (const auto& entry : std::filesystem::directory_iterator(host.dir)) {
@@ -195,7 +199,7 @@ std::uint64_t VmCluster::count(Host& host) {
 
 void VmCluster::expect_runs_only_on(Host& host) {
   Host& other = &host == &a_ ? b_ : a_;
-  EXPECT_TRUE(eventually([&] { return run_state(host) == "running"; })) << run_state(host);
+  expect_reaches(host, "running");
   EXPECT_NE(run_state(other), "running");
   const std::uint64_t there = count(other);
   const std::uint64_t begun = count(host);

@@ -34,6 +34,8 @@ class VmCluster : public Cluster {
 
   // QEMU's run state by its second monitor; "gone".
   std::string run_state(Host& host);
+  // QEMU says that a migration is completed before its run state does.
+  void expect_reaches(Host& host, const std::string& state);
   nlohmann::json ask(Host& host, const std::string& command,
                      const nlohmann::json& arguments = nlohmann::json::object());
   // The guest's last count on this host; 0: it has never run here.

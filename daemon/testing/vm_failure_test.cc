@@ -86,7 +86,7 @@ TEST_F(VmFailure, TheWireIsCutBehindTheOrderToStart) {
   cut_wire();
   ASSERT_EQ(::kill(b_.daemon, SIGCONT), 0);
   ASSERT_TRUE(call->reach("hand over (target gone)"));
-  EXPECT_EQ(run_state(a_), "postmigrate");
+  expect_reaches(a_, "postmigrate");
   EXPECT_EQ(cancel(a_).failure().kind(), wire::Failure::BUSY);
   join_wire();
   EXPECT_EQ(call->end().phase(), wire::VM_DONE);
@@ -99,8 +99,8 @@ TEST_F(VmFailure, TheTargetsDaemonDiesWithTheOrderUnheard) {
   const auto call = hand_over_to_a_sleeper();
   kill(b_.daemon);
   ASSERT_TRUE(call->reach("hand over (target gone)"));
-  EXPECT_EQ(run_state(a_), "postmigrate");
-  EXPECT_EQ(run_state(b_), "paused");
+  expect_reaches(a_, "postmigrate");
+  expect_reaches(b_, "paused");
   start_daemon(b_, kImpatient);
   EXPECT_EQ(call->end().phase(), wire::VM_DONE);
   expect_runs_only_on(b_);

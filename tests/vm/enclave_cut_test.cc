@@ -56,8 +56,8 @@ TEST_F(WireCut, InTheSwitch) {
 // QEMU has finished, and the order has not arrived: nobody runs the VM until the wire is whole again.
 TEST_F(WireCut, BeforeTheOrderToStartHasArrived) {
   const auto call = hand_over_to_a_daemon_out_of_reach();
-  EXPECT_EQ(here().run_state(), "postmigrate");
-  EXPECT_EQ(there().run_state(), "paused");
+  expect_reaches(here(), "postmigrate");
+  expect_reaches(there(), "paused");
   EXPECT_EQ(cancel(here()).failure().kind(), wire::Failure::BUSY);
   join_daemons();
   expect_done(*call);
@@ -68,7 +68,7 @@ TEST_F(WireCut, BeforeTheOrderToStartHasArrived) {
 TEST_F(WireCut, BeforeTheOrderToStartHasArrivedAndTheTargetsQemuDies) {
   const auto call = hand_over_to_a_daemon_out_of_reach();
   there().qemu->kill();
-  EXPECT_EQ(here().run_state(), "postmigrate");
+  expect_reaches(here(), "postmigrate");
   join_daemons();
   expect_back(*call, 1);
   expect_moves_on();
@@ -77,13 +77,12 @@ TEST_F(WireCut, BeforeTheOrderToStartHasArrivedAndTheTargetsQemuDies) {
 // The order has arrived, its answer is lost. The VM runs there; its enclaves wait for the arbiter, which is here.
 TEST_F(WireCut, BehindTheOrderToStart) {
   const auto call = hand_over_to_a_sleeper();
-  const std::string before = there().run_state();
-  EXPECT_EQ(before, "paused");
+  expect_reaches(there(), "paused");
   cut_wire(here());
   there().daemon->signal(SIGCONT);
-  EXPECT_TRUE(eventually([&] { return there().run_state() == "running"; })) << there().run_state();
+  expect_reaches(there(), "running");
   EXPECT_TRUE(call->reach("hand over (target gone)"));
-  EXPECT_EQ(here().run_state(), "postmigrate");
+  expect_reaches(here(), "postmigrate");
   EXPECT_EQ(cancel(here()).failure().kind(), wire::Failure::BUSY);
   join_wire(here());
   expect_done(*call);

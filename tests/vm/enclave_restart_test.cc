@@ -97,7 +97,7 @@ TEST_F(ASourcesRestart, BehindTheOrder) {
   const auto call = hand_over_to_a_sleeper();
   restart_source(*call);
   EXPECT_EQ(row(here()).move().detail(), "hand over (target gone)");
-  EXPECT_EQ(here().run_state(), "postmigrate");
+  expect_reaches(here(), "postmigrate");
   there().daemon->signal(SIGCONT);
   expect_ends(here(), wire::VM_DONE);
   expect_arrived();

@@ -47,8 +47,8 @@ TEST_F(TargetsDaemonDies, WithTheOrderToStartUnheard) {
   const auto call = hand_over_to_a_sleeper();
   there().daemon->kill();
   EXPECT_TRUE(call->reach("hand over (target gone)"));
-  EXPECT_EQ(here().run_state(), "postmigrate");
-  EXPECT_EQ(there().run_state(), "paused");
+  expect_reaches(here(), "postmigrate");
+  expect_reaches(there(), "paused");
   there().start_daemon();
   expect_done(*call);
   expect_moves_on();
@@ -58,7 +58,7 @@ class TargetsAgent : public EnclaveSteps {
  protected:
   void agent_comes_back() {
     there().start_agent();
-    EXPECT_TRUE(eventually([this] { return agent_up(there()); })) << "the daemon does not find the agent";
+    EXPECT_TRUE(eventually([this] { return there().agent_up(); })) << "the daemon does not find the agent";
   }
 };
 

@@ -9,9 +9,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <poll.h>
 
-#include <chrono>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -21,29 +19,11 @@
 
 #include "daemon/testing/vm_call.h"
 #include "daemon/wire.pb.h"
-#include "tests/guest/process.h"
-#include "tests/vm/json_socket.h"
+#include "tests/vm/enclave_host.h"
 
 namespace sealift::vm_test {
 
 using daemon::testing::VmCall;
-
-struct EnclaveHost : guest_test::SgxHost {
-  EnclaveHost(const std::string& called, const std::filesystem::path& where, std::string space, std::string address);
-  void start_daemon();
-  void start_qemu(const std::vector<std::string>& options, const std::string& epc = "64M");
-  // "gone", or QEMU's run state, by a monitor that nobody else uses.
-  [[nodiscard]] std::string run_state() const;
-  // Moves of guests that its daemon would go on with after a restart.
-  [[nodiscard]] std::size_t journals() const;
-  [[nodiscard]] std::string socket() const { return dir / "sealiftd.sock"; }
-  [[nodiscard]] std::string peer() const { return address_ + ":7419"; }
-  [[nodiscard]] std::filesystem::path vm() const { return dir / "vm"; }
-  [[nodiscard]] GuestAgent guest() const { return GuestAgent(vm() / "org.qemu.guest_agent.0.sock"); }
-
-  const std::string space_, address_;
-  std::unique_ptr<guest_test::Process> daemon, qemu;
-};
 
 // What a guest's program says of one of its enclaves.
 struct Counted {
@@ -52,27 +32,13 @@ struct Counted {
   std::string error;
 };
 
-// TCG on a busy machine: for hangs, not for speed.
-inline constexpr std::chrono::seconds kPatience{150};
-
-template <typename Test>
-[[nodiscard]] bool eventually(Test test) {
-  using Clock = std::chrono::steady_clock;
-  for (const auto deadline = Clock::now() + kPatience; Clock::now() < deadline; ::poll(nullptr, 0, 50)) {
-    if (test()) return true;
-  }
-  return false;
-}
-
-// Its daemon answers, and has its agent.
-[[nodiscard]] bool agent_up(const EnclaveHost& host);
-
 [[nodiscard]] std::string to_hex(const std::string& bytes);
 [[nodiscard]] std::string from_hex(const std::string& digits);
 
 class EnclaveWorld : public ::testing::Test {
  public:
-  static constexpr std::size_t kPrograms = 2, kEach = 2, kEnclaves = kPrograms * kEach;
+  static constexpr std::size_t kPrograms = EnclaveHost::kPrograms, kEach = EnclaveHost::kEach;
+  static constexpr std::size_t kEnclaves = kPrograms * kEach;
 
  protected:
   static void TearDownTestSuite();
@@ -109,6 +75,8 @@ class EnclaveWorld : public ::testing::Test {
   std::string in_guest(const std::string& command);
   std::vector<Counted> ask(std::size_t program);
   void wait_enclaves(const EnclaveHost& host, std::size_t count = kEnclaves);
+  // QEMU says that a migration is completed before its run state does.
+  static void expect_reaches(const EnclaveHost& host, const std::string& state);
   // The VM runs here and nowhere else; every enclave answers, counts on from where it was and is so many epochs on (or,
   // where a test cannot know, so many at the least and at most); guest memory is what was written to it.
   void expect_all_run_here(std::uint64_t newer, std::uint64_t newest = 0);

@@ -84,7 +84,7 @@ std::size_t HostileBroker::daemon_pages() const {
 
 void HostileBroker::expect_host_unharmed() {
   EXPECT_TRUE(host_->daemon->alive() && host_->daemon->pid() == daemon_) << "sealiftd has died";
-  EXPECT_TRUE(agent_up(*host_));
+  EXPECT_TRUE(host_->agent_up());
   EXPECT_LT((daemon_pages() - std::min(pages_, daemon_pages())) * 4096, kMayGrow);
   EXPECT_EQ(guest_test::text_of(host_->dir / "sealiftd.log").find("agent is gone"), std::string::npos);
   wire::Envelope request;
