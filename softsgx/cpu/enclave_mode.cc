@@ -4,18 +4,12 @@
 #include "softsgx/cpu/context.h"
 #include "softsgx/cpu/patched.h"
 #include "softsgx/cpu/platform.h"
-#include "softsgx/cpu/xsave_layout.h"
 
 namespace softsgx {
 
-Processor g_processor;
+constinit Processor g_processor;
 
 namespace {
-
-const XsaveLayout& layout() noexcept {
-  static const XsaveLayout host = XsaveLayout::detect();
-  return host;
-}
 
 // What is in neither a signal frame nor patched.S's registers.
 void load_bases(const ThreadRecord& r, Registers& regs) noexcept {
@@ -91,7 +85,7 @@ Leaf execute_enclu(ucontext_t& context, ThreadRecord& r) noexcept {
   if (leaf.faulted()) return leaf;
   store(regs, context, r);
   if (!was_inside && r.lp.enclave_mode) PatchedEnclu::entered(r);
-  if (resumes && r.lp.enclave_mode) layout().from_intel(image, r.lp.xfrm, xsave_image(context));
+  if (resumes && r.lp.enclave_mode) g_processor.xsave.from_intel(image, r.lp.xfrm, xsave_image(context));
   return leaf;
 }
 
@@ -116,10 +110,10 @@ void asynchronous_exit(ucontext_t& context, ThreadRecord& r, const enclu::AexEve
   Registers regs = load(context, r);
   // The trap flag is ours (single_step.h); in production enclaves hardware hides the program's as well.
   XsaveImage image;
-  layout().to_intel(xsave_image(context), image);
+  g_processor.xsave.to_intel(xsave_image(context), image);
   enclu::aex(*g_processor.machine, r.lp, regs, image, event);
   store(regs, context, r);
-  layout().from_intel(image, xfrm, xsave_image(context));
+  g_processor.xsave.from_intel(image, xfrm, xsave_image(context));
 }
 
 }  // namespace softsgx

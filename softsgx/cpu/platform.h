@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "softsgx/cpu/xsave_layout.h"
 #include "softsgx/isa/leaf.h"
 #include "softsgx/isa/machine.h"
 
@@ -38,7 +39,8 @@ class Platform {
 struct Processor {
   Machine* machine = nullptr;
   Platform* platform = nullptr;
-  std::uint64_t xcr0 = 0;            // the host's
+  std::uint64_t xcr0 = 0;            // the host's, and …
+  XsaveLayout xsave;                 // … where its XSAVE puts what: a handler cannot ask, as CPUID may fault
   std::uint64_t vdso_enclu = 0;      // address of __vdso_sgx_enter_enclave's ENCLU, and …
   std::uint64_t vdso_exception = 0;  // … where an exception there continues (arch/x86's exception fix-up)
 };

@@ -61,6 +61,10 @@ bool inside(const ThreadRecord& r) noexcept {
   return r.lp.enclave_mode;
 }
 
+std::uint64_t page_of(std::uint64_t address) noexcept {
+  return address & ~std::uint64_t{sgx::kPageSize - 1};
+}
+
 void leave_by_interrupt(const Trap& t) noexcept {
   asynchronous_exit(t.context, t.record, enclu::AexEvent{});
 }
@@ -119,7 +123,7 @@ void exception(const Trap& t, unsigned vector, std::uint32_t error_code, std::ui
                                       .vector = static_cast<std::uint8_t>(vector),
                                       .error_code = error_code,
                                       .address = address});
-    reported &= ~std::uint64_t{sgx::kPageSize - 1};  // SDM 3D, section 35.3: the offset within the page is not told
+    reported = page_of(reported);  // SDM 3D, section 35.3: the offset within the page is not told
   }
   describe(t, vector, reported, segv_code);
   raise(t, vector, error_code, reported);
@@ -249,6 +253,28 @@ void on_trap_inside(const Trap& t) noexcept {
   exception(t, trap_number(t.context), 0, 0, 0);
 }
 
+bool enters(std::uint32_t leaf) noexcept {
+  return leaf == static_cast<std::uint32_t>(sgx::Enclu::kEenter) ||
+         leaf == static_cast<std::uint32_t>(sgx::Enclu::kEresume);
+}
+
+// What the CPU makes of ENCLU is #UD if it has no SGX. One that has it executes ENCLU whatever CPUID says (a hypervisor
+// cannot keep a guest from it), and knows no enclave of softsgx's: #GP, or #PF on an aligned TCS that lies in no EPC
+// (SDM 3D, section 40.4, EENTER and ERESUME).
+bool raised_by_enclu(const Trap& t) noexcept {
+  const unsigned vector = trap_number(t.context);
+  if (vector == sgx::vector::kPf && !t.at_own_enclu) {
+    const greg_t* g = t.context.uc_mcontext.gregs;
+    const auto address = reinterpret_cast<std::uint64_t>(t.info.si_addr);
+    const bool operand = enters(static_cast<std::uint32_t>(g[REG_RAX])) &&
+                         page_of(address) == page_of(static_cast<std::uint64_t>(g[REG_RBX]));
+    if (!operand || (trap_error(t.context) & pfec::kFetch) != 0) return false;
+  } else if (vector != sgx::vector::kUd && vector != sgx::vector::kGp && vector != sgx::vector::kPf) {
+    return false;
+  }
+  return t.at_own_enclu || (canonical(rip(t.context)) && at_enclu(t.context, t.record));
+}
+
 // Not an exit: silicon would have executed the instruction.
 bool on_base_access(const Trap& t) noexcept {
   if (!inside(t.record) || !Bases::emulate(t.context, t.record)) return false;
@@ -261,7 +287,11 @@ bool on_fault(const Trap& t) noexcept {
   if (on_epc_loss(t)) return true;
   const int signal = t.info.si_signo;
   const unsigned vector = trap_number(t.context);
-  if (signal == SIGILL && (t.at_own_enclu || at_enclu(t.context, t.record))) return on_enclu(t), true;
+  if (raised_by_enclu(t)) {
+    set_trap(t.context, sgx::vector::kUd, 0);  // on every CPU from here on
+    set_info(t.info, SIGILL, ILL_ILLOPN, rip(t.context));
+    return on_enclu(t), true;
+  }
   if (signal == SIGILL && on_base_access(t)) return true;
   if (signal == SIGILL && !inside(t.record) && CpuidPresentation::emulate_patched(t.context)) return true;
   if (signal == SIGSEGV && vector == sgx::vector::kGp && CpuidPresentation::faulting() &&

@@ -21,6 +21,7 @@ class XsaveLayout {
   static constexpr std::size_t kComponents = 5;  // AVX, opmask, ZMM_Hi256, Hi16_ZMM, PKRU
   using Components = std::array<Component, kComponents>;
 
+  constexpr XsaveLayout() noexcept = default;  // of no component
   // The running CPU's layout. Components that it does not have get size 0.
   [[nodiscard]] static XsaveLayout detect() noexcept;
   // Intel's own.

@@ -76,6 +76,7 @@ void start_machine() {
   g_devices = new Devices(*g_processor.machine);
   g_processor.platform = g_devices;
   g_processor.xcr0 = read_xcr0();
+  g_processor.xsave = XsaveLayout::detect();
 }
 
 [[gnu::constructor]] void initialise(int, char**, char** envp) {
