@@ -72,6 +72,10 @@ wire::Envelope Client::call(wire::Envelope request, const OnNotice& on_notice) {
   }
 }
 
+void Client::interrupt() noexcept {
+  ::shutdown(fd_, SHUT_RDWR);
+}
+
 void Client::send(const wire::Envelope& message) {
   const auto bytes = daemon::encode(message);
   if (!bytes) throw CommandError(daemon::make_failure(wire::Failure::BAD_REQUEST, "request too large", "", ""));

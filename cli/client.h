@@ -34,6 +34,8 @@ class Client {
   // Sends one request and waits for its reply. Notices that come in between go to `on_notice`. Throws CommandError if
   // the reply is a failure or the daemon goes.
   wire::Envelope call(wire::Envelope request, const OnNotice& on_notice = {});
+  // A call that waits throws, and so does each one after it. Any thread, as long as the client lives.
+  void interrupt() noexcept;
 
  private:
   void send(const wire::Envelope& message);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/lab/two_machines.h"
+#include "tests/lab/watching.h"
 
 namespace sealift::lab {
 namespace {
@@ -127,9 +128,7 @@ TEST_F(HostileInstance, ATicketIsWorthNothingToAnotherAgentInstance) {
 
 TEST_F(HostileInstance, TheDestroyedSourceDoesNothingAnyMore) {
   // One of its threads is parked in the middle of a call.
-  const std::uint64_t bytes = source_.put_call(kOtherTcs, 13, wire::encode(std::tuple(std::uint64_t{1} << 60)));
-  ASSERT_TRUE(interrupted(
-      source_.enclu({kEenterLeaf, kOtherTcs, static_cast<std::uint64_t>(Request::kCall), bytes, 0, {}, {}, 2000})));
+  ASSERT_NO_FATAL_FAILURE(interrupt_watching(source_, kOtherTcs, std::uint64_t{1} << 60));
   Peer target(there_);
   Migration m(here_, source_, there_);
   ASSERT_EQ(m.prepare(), Errc::kOk);

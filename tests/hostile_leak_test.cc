@@ -77,10 +77,8 @@ TEST_F(HostileLeak, ARefusalLeavesNothing) {
 }
 
 TEST_F(HostileLeak, Stage1LeavesNothingOfTheThread) {
-  const std::uint64_t bytes = peer_.put_call(kTcs, 13, wire::encode(std::tuple(std::uint64_t{1} << 60)));
-  EncluResult r = peer_.enclu({kEenterLeaf, kTcs, static_cast<std::uint64_t>(Request::kCall), bytes, 0, {}, {}, 2000});
-  ASSERT_TRUE(interrupted(r));
-  r = peer_.handle(kTcs);
+  ASSERT_NO_FATAL_FAILURE(interrupt_watching(kTcs, std::uint64_t{1} << 60));
+  EncluResult r = peer_.handle(kTcs);
   ASSERT_TRUE(left_with(r, Exit::kResume));
   expect_clean(r);
   EXPECT_EQ(r.a | r.b | r.c, 0u);

@@ -236,20 +236,26 @@ TEST_F(InPlaceOcall, LossWakesWhoWaitsForAnotherThread) {
 
 // It has no exception handler, and is in the middle of a dump.
 TEST_F(InPlaceTest, LossUnderTheControlThreadIsALossAndNoCrash) {
-  for (std::size_t round = 0; round < 8; ++round) {
+  constexpr std::size_t kHits = 8, kTries = 40;  // whose thread comes too late has hit nothing
+  std::size_t hits = 0;
+  for (std::size_t round = 0; hits < kHits && round < kTries; ++round) {
     ASSERT_TRUE(peer_.call(counter::kFill, std::uint64_t{24} << 20, std::uint8_t{7}).ok());
     InPlace move(machine_, peer_);
     ASSERT_EQ(move.prepare(), Errc::kOk);
     ASSERT_EQ(peer_.quiesce(), Errc::kOk);
     ASSERT_EQ(peer_.settle(), Errc::kOk);
     std::atomic<std::size_t> dumped = 0;
+    std::atomic<bool> gone = false;
     std::thread kernel([&] {
       for (std::size_t now = 0; now < 2; now = dumped) dumped.wait(now);
-      ::usleep(500 * static_cast<useconds_t>(round));  // each round at another moment of the third
+      ::usleep(500 * static_cast<useconds_t>(hits));  // each time at another moment of the third
       machine_.lose_epc();
+      gone = true;
     });
     Errc end = Errc::kOk;
+    bool too_late = true;
     for (Bytes batch; end == Errc::kOk;) {
+      too_late = !gone;
       end = peer_.control(abi::ControlOp::kDump, {}, batch);
       ++dumped;
       dumped.notify_one();
@@ -257,11 +263,16 @@ TEST_F(InPlaceTest, LossUnderTheControlThreadIsALossAndNoCrash) {
     dumped = 1000;  // in case there were too few records
     dumped.notify_one();
     kernel.join();
-    EXPECT_EQ(end, Errc::kEpcLost) << "round " << round << ": " << peer_.report();
+    if (end == Errc::kEpcLost) {
+      ++hits;
+    } else {
+      EXPECT_TRUE(too_late) << "round " << round << ": " << errc_name(end) << ' ' << peer_.report();
+    }
     peer_.close();
     ASSERT_EQ(peer_.build("counter"), Errc::kOk) << peer_.error;
     ASSERT_EQ(peer_.start(), Errc::kOk) << peer_.error;
   }
+  EXPECT_EQ(hits, kHits);
 }
 
 TEST_F(InPlaceTest, LossBetweenHoldAndCommitIsALoss) {

@@ -167,7 +167,7 @@ TEST(QmpClient, AMonitorThatDoesNotGreetIsHeldByAnother) {
 
 TEST(QmpClient, AQemuThatDoesNotAnswerInTimeIsLost) {
   Monitor monitor({kGreeting, "{\"return\": {}, \"id\": 1}\n", ""});
-  const auto talked = talk(monitor.path(), std::chrono::milliseconds(100));
+  const auto talked = talk(monitor.path(), std::chrono::milliseconds(1000));
   EXPECT_EQ(talked->reply.error, QmpReply::Error::kLost);
   EXPECT_EQ(talked->down, "no answer to query-status");
 }

@@ -188,15 +188,21 @@ class FromCommit : public Cluster {
     held(who, step);
   }
   wire::MigrationInfo wait_phase(Host& host, wire::Phase phase) {
-    for (;;) {
+    for (int i = 0; i < 30'000; ++i, ::usleep(2000)) {
       const wire::StatusReply now = status(host);
       for (const auto& info : now.migrations()) {
         if (!info.incoming() && info.phase() == phase) return info;
       }
-      ::usleep(2000);
     }
+    ADD_FAILURE() << "it does not come to phase " << wire::Phase_Name(phase);
+    return {};
   }
-  const std::vector<std::string> kHasty = {"--grant-timeout-ms", "1000"};
+  // Where the target is to be granted however slow this machine is.
+  void be_patient() {
+    terminate(a_.daemon);
+    start_daemon(a_, kPatient);
+  }
+  const std::vector<std::string> kHasty = {"--grant-timeout-ms", "1000"}, kPatient = {"--grant-timeout-ms", "60000"};
   std::future<wire::MigrationInfo> migration_;
 };
 
@@ -228,6 +234,7 @@ TEST_F(FromCommit, TargetAgentDiesDuringCommit) {
 }
 
 TEST_F(FromCommit, TargetDaemonDiesAndIsBackBeforeTheTicket) {
+  be_patient();
   begin("source-a", "commit-done");
   kill(b_.daemon);
   start_daemon(b_);
@@ -251,7 +258,7 @@ TEST_F(FromCommit, SourceDaemonDiesBeforeTheEnclaveCommits) {
   begin("source-a", "commit");
   kill(a_.daemon);
   release("source-a", "commit");
-  start_daemon(a_, kHasty);
+  start_daemon(a_, kPatient);
   // The enclave was asked, and did: only the answer had nobody to go to.
   EXPECT_EQ(wait_phase(a_, wire::DONE).name(), "app");
   EXPECT_EQ(the_one_running(), "target-b");
@@ -270,6 +277,7 @@ TEST_F(FromCommit, SourceProcessDiesWithItsTicket) {
 }
 
 TEST_F(FromCommit, SourceProcessDiesAfterItsTicketWasTaken) {
+  be_patient();
   begin("agent-a", "message3");
   Line source = wait_for("started", "source-a");
   kill(source.pid);
@@ -282,7 +290,7 @@ TEST_F(FromCommit, SourceDaemonDiesWhileItHandsTheTicketOver) {
   begin("agent-a", "message3");
   kill(a_.daemon);
   release("agent-a", "message3");
-  start_daemon(a_, kHasty);
+  start_daemon(a_, kPatient);
   wait_phase(a_, wire::DONE);
   EXPECT_EQ(the_one_running(), "target-b");
   wait_for("destroyed", "source-a");  // its program hears of the end, and serves nobody any more
@@ -292,7 +300,7 @@ TEST_F(FromCommit, SourceDaemonDiesAfterTheTicketWasTaken) {
   begin("agent-a", "message3-done");
   kill(a_.daemon);
   release("agent-a", "message3-done");
-  start_daemon(a_, kHasty);
+  start_daemon(a_, kPatient);
   wait_phase(a_, wire::DONE);
   EXPECT_EQ(the_one_running(), "target-b");
   wait_for("destroyed", "source-a");  // its program hears of the end, and serves nobody any more
@@ -304,7 +312,7 @@ TEST_F(FromCommit, ASourceThatComesBackAfterTheEndHearsOfIt) {
   kill(a_.daemon);
   ASSERT_EQ(::kill(source.pid, SIGSTOP), 0);
   release("agent-a", "message3-done");
-  start_daemon(a_, kHasty);
+  start_daemon(a_, kPatient);
   wait_phase(a_, wire::DONE);
   ASSERT_EQ(::kill(source.pid, SIGCONT), 0);
   wait_for("destroyed", "source-a");
@@ -340,8 +348,7 @@ TEST_F(FromCommit, TargetDaemonDiesBeforeTheGrantIsAskedFor) {
 }
 
 TEST_F(FromCommit, TargetDaemonIsBackInTime) {
-  terminate(a_.daemon);
-  start_daemon(a_, {"--grant-timeout-ms", "60000"});
+  be_patient();
   begin("agent-b", "request");
   kill(b_.daemon);
   release("agent-b", "request");
@@ -351,8 +358,7 @@ TEST_F(FromCommit, TargetDaemonIsBackInTime) {
 }
 
 TEST_F(FromCommit, TargetAgentIsReplacedInTime) {
-  terminate(a_.daemon);
-  start_daemon(a_, {"--grant-timeout-ms", "60000"});
+  be_patient();
   begin("agent-b", "request");
   kill(b_.agent);
   unhold("agent-b", "request");
@@ -401,6 +407,7 @@ TEST_F(FromCommit, TargetProcessDiesWithTheGrant) {
 }
 
 TEST_F(FromCommit, CancelComesTooLate) {
+  be_patient();
   begin("agent-b", "request");
   wire::Envelope request;
   request.mutable_cancel_request()->set_id("app");
@@ -425,8 +432,7 @@ TEST_F(FromCommit, SourceAgentDiesBeforeItHasGranted) {
 
 // The grant has left it: the target runs, and the source hears so.
 TEST_F(FromCommit, SourceAgentDiesWhenItHasGranted) {
-  terminate(a_.daemon);
-  start_daemon(a_, {"--grant-timeout-ms", "60000"});
+  be_patient();
   begin("target-b", "grant");
   kill(a_.agent);
   start_agent(a_);

@@ -32,8 +32,11 @@ TEST_F(Migration, AnEnclaveMovesAndContinues) {
 TEST_F(Migration, ItMovesBackAgain) {
   start_program(a_);
   ASSERT_EQ(migrate(a_, b_).get().phase(), wire::DONE);
+  // One that is on its way out bears the same name.
+  wait_gone(wait_for("destroyed", "source-a").pid);
   ASSERT_EQ(migrate(b_, a_).get().phase(), wire::DONE);
   EXPECT_EQ(the_one_running(), "target-a");
+  wait_gone(wait_for("destroyed", "target-b").pid);
   ASSERT_EQ(migrate(a_, b_).get().phase(), wire::DONE);
   EXPECT_EQ(the_one_running(), "target-b");
   EXPECT_EQ(status(b_).enclaves(0).epoch(), 4u);

@@ -5,27 +5,29 @@
 #include <algorithm>
 #include <utility>
 
-#include "cli/client.h"
-
 namespace sealift::daemon::testing {
 
 VmCall::VmCall(std::string socket, wire::Envelope request, std::chrono::seconds patience) : patience_(patience) {
   thread_ = std::thread([this, socket = std::move(socket), request = std::move(request)]() mutable {
     wire::VmMoveInfo end;
     try {
-      cli::Client client(socket);
-      end = client
-                .call(std::move(request),
-                      [this](const wire::Envelope& notice) {
-                        const std::lock_guard lock(mutex_);
-                        const wire::VmMoveInfo& info = notice.vm_move_info();
-                        // RAM flows on in the two steps behind pre-copy, which may be there within milliseconds.
-                        const bool flows = info.detail() == "checkpoint" || info.detail() == "converge" ||
-                                           (info.detail() == "precopy" && info.ram_transferred() > 0);
-                        if (flows) seen_.emplace_back("precopy");
-                        if (info.detail() != "precopy") seen_.push_back(info.detail());
-                        changed_.notify_all();
-                      })
+      auto client = std::make_unique<cli::Client>(socket);
+      {
+        const std::lock_guard lock(mutex_);
+        client_ = std::move(client);
+      }
+      end = client_
+                ->call(std::move(request),
+                       [this](const wire::Envelope& notice) {
+                         const std::lock_guard lock(mutex_);
+                         const wire::VmMoveInfo& info = notice.vm_move_info();
+                         // RAM flows on in the two steps behind pre-copy, which may be there within milliseconds.
+                         const bool flows = info.detail() == "checkpoint" || info.detail() == "converge" ||
+                                            (info.detail() == "precopy" && info.ram_transferred() > 0);
+                         if (flows) seen_.emplace_back("precopy");
+                         if (info.detail() != "precopy") seen_.push_back(info.detail());
+                         changed_.notify_all();
+                       })
                 .vm_move_info();
     } catch (const cli::CommandError& error) {
       *end.mutable_failure() = error.failure();
@@ -37,6 +39,10 @@ VmCall::VmCall(std::string socket, wire::Envelope request, std::chrono::seconds 
 }
 
 VmCall::~VmCall() {
+  if (::testing::Test::HasFailure()) {
+    const std::lock_guard lock(mutex_);
+    if (client_) client_->interrupt();
+  }
   thread_.join();
 }
 

@@ -3,12 +3,14 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "cli/client.h"
 #include "daemon/wire.pb.h"
 
 namespace sealift::daemon::testing {
@@ -16,6 +18,7 @@ namespace sealift::daemon::testing {
 class VmCall {
  public:
   VmCall(std::string socket, wire::Envelope request, std::chrono::seconds patience = std::chrono::seconds(60));
+  // Waits for the end; in a test that has failed, which may be why there is none, only for the thread.
   ~VmCall();
   // A notice in this step (MoveState's name; pre-copy once RAM has moved); false when patience ends, or when it ended
   // before.
@@ -29,6 +32,7 @@ class VmCall {
   std::condition_variable changed_;
   std::vector<std::string> seen_;
   std::optional<wire::VmMoveInfo> end_;
+  std::unique_ptr<cli::Client> client_;
   std::thread thread_;
 };
 

@@ -20,7 +20,7 @@ class VmFailure : public VmCluster {
       start_daemon(*host, kImpatient);
     }
   }
-  const std::vector<std::string> kImpatient = {"--stall-timeout-ms", "3000"};
+  const std::vector<std::string> kImpatient = {"--stall-timeout-ms", "5000"};
 
   [[nodiscard]] wire::VmOptions crawling() const {
     wire::VmOptions options = plain();
@@ -166,7 +166,9 @@ TEST_F(VmFailure, TheSourcesDaemonDiesDuringPrecopyAndTheNextOneGoesBack) {
   start_daemon(a_, kImpatient);
   for (int i = 0; i < 6'000 && row(a_).move().phase() != wire::VM_BACK; ++i) ::usleep(10'000);
   EXPECT_EQ(row(a_).move().failure().what(), "sealiftd was restarted during the move");
-  EXPECT_EQ(ask(a_, "query-migrate")["status"], "cancelled");
+  // By A, or before that by B, which A has told as well that the move is over.
+  const std::string status = ask(a_, "query-migrate")["status"];
+  EXPECT_TRUE(status == "cancelled" || status == "failed") << status;
   expect_runs_only_on(a_);
 }
 

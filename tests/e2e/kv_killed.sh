@@ -81,7 +81,10 @@ reach() {
   migration=$!
   case $phase in
     prepare) log_reaches "$from" 'connect|session|offer' ;;
-    stream) log_reaches "$from" dump && program=$(program_of "$to") && stand_still "${host_pids[$to.sealiftd]}" ;;
+    stream)
+      log_reaches "$from" dump && stand_still "${host_pids[$to.sealiftd]}"
+      program=$(started_on "$to") # of it one could not ask who that is
+      ;;
     *)
       log_reaches "$from" quiesce
       stand_still "${host_pids[$to.agent]}"
@@ -107,6 +110,8 @@ reach() {
 }
 # The process that the host's daemon knows, if any.
 program_of() { sealift_on "$1" ps --json 2>/dev/null | sed -n 's/.*"pid": \([0-9]*\).*/\1/p' | head -n 1; }
+# The last that it has started, by its log.
+started_on() { sed -n 's/.* started .* as \([0-9]*\), log .*/\1/p' "$hosts_dir/$1/sealiftd.log" | tail -n 1; }
 stand_still() {
   stopped=$1
   kill -STOP "$stopped"

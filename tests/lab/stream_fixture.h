@@ -12,6 +12,7 @@
 #include "tests/lab/expect.h"
 #include "tests/lab/keyholder.h"
 #include "tests/lab/lab.h"
+#include "tests/lab/watching.h"
 
 namespace sealift::lab {
 
@@ -31,10 +32,7 @@ class StreamFixture : public ::testing::Test {
     ASSERT_EQ(source_.start(), Errc::kOk) << source_.error;
     ASSERT_TRUE(source_.raw_call(kTcs, counter::kPut, "k", "v").ok());
     // One thread is parked, so that there is a stash and a slot in the stream.
-    const std::uint64_t bytes = source_.put_call(kOtherTcs, 13, wire::encode(std::tuple(std::uint64_t{1} << 60)));
-    const EncluArgs watch{kEenterLeaf, kOtherTcs, static_cast<std::uint64_t>(abi::Request::kCall), bytes, 0, {},
-                          {},          2000};
-    ASSERT_TRUE(interrupted(source_.enclu(watch)));
+    ASSERT_NO_FATAL_FAILURE(interrupt_watching(source_, kOtherTcs, std::uint64_t{1} << 60));
     ASSERT_EQ(agent_.meet(source_), Errc::kOk);
     park();
     sealed_ = dump_rest(source_);

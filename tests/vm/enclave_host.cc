@@ -103,6 +103,8 @@ void EnclaveHost::start_qemu(const std::vector<std::string>& options, const std:
   qemu = std::make_unique<Process>(argv, std::vector<std::string>{kPath}, dir / "qemu.log");
   const bool up = eventually([&] { return !qemu->alive() || fs::exists(vm() / "look.sock"); });
   if (!up || !qemu->alive()) throw std::runtime_error("QEMU does not start:\n" + text_of(dir / "qemu.log"));
+  // Its sockets are there before anybody reads them: that is when it has its RAM and the image in it.
+  (void)Qmp(vm() / "look.sock").execute("query-status");
 }
 
 wire::Envelope EnclaveHost::call(wire::Envelope request) const {

@@ -1,5 +1,6 @@
 // A VM with an enclave, on real QEMUs, moved by somebody who knows QEMU and nothing of Sealift.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "tests/vm/virtual_machine.h"
 
@@ -61,7 +62,14 @@ TEST(PlainMigration, LosesTheEnclaveAndTheProcessSaysSoAndGoesOn) {
   // The source's section is as the source left it; the target's was the one in use.
   const std::string softsgx = std::string(SEALIFT_BIN_DIR) + "/softsgx info --json ";
   EXPECT_NE(run_on_host(softsgx + a.section()).output.find("\"enclaves\": 4"), std::string::npos);
-  EXPECT_NE(run_on_host(softsgx + b.section()).output.find("\"enclaves\": 0"), std::string::npos);
+  // The programs told of their new enclaves just before they let go of them.
+  std::string there;
+  const auto gone = [&] {
+    there = run_on_host(softsgx + b.section()).output;
+    return there.find("\"enclaves\": 0") != std::string::npos;
+  };
+  for (int i = 0; i < 600 && !gone(); ++i) ::usleep(100'000);
+  EXPECT_TRUE(gone()) << there;
 
   // Back on the first host it does not find the enclave that it left there.
   source.reset();
