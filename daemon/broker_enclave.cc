@@ -139,15 +139,16 @@ BrokerEnclave::Row BrokerEnclave::row() const {
 
 // --- Messages -----------------------------------------------------------------------------------------------------
 
-void BrokerEnclave::control(abi::ControlOp op, const std::string& input, const std::string& what, Then then,
-                            Failed failed) {
+void BrokerEnclave::control(abi::ControlOp op, const std::string& input, const std::string& what, const Then& then,
+                            const Failed& failed) {
   enclave_->control(op, input, here([what, then, failed](Errc error, const std::string& output) {
                       if (error == Errc::kOk) return then(output);
                       failed(error, what);
                     }));
 }
 
-void BrokerEnclave::seal_to_agent(const std::string& sealed, const std::string& what, Then then, Failed failed) {
+void BrokerEnclave::seal_to_agent(const std::string& sealed, const std::string& what, const Then& then,
+                                  const Failed& failed) {
   wire::Envelope message;
   message.mutable_agent_local_message()->set_session(session_);
   message.mutable_agent_local_message()->set_sealed(sealed);
@@ -159,7 +160,7 @@ void BrokerEnclave::seal_to_agent(const std::string& sealed, const std::string& 
                       }));
 }
 
-void BrokerEnclave::hello_agent(const std::string& hello, Then then, Failed failed) {
+void BrokerEnclave::hello_agent(const std::string& hello, const Then& then, const Failed& failed) {
   wire::Envelope message;
   message.mutable_agent_local_hello()->set_hello(hello);
   host_.agent_request(std::move(message), here([this, then, failed](const wire::Envelope& reply) {
@@ -173,7 +174,7 @@ void BrokerEnclave::hello_agent(const std::string& hello, Then then, Failed fail
                       }));
 }
 
-void BrokerEnclave::attest(Then then, Failed failed) {
+void BrokerEnclave::attest(const Then& then, const Failed& failed) {
   const std::string agent = host_.agent_hello();
   if (agent.empty()) return failed(Errc::kNoSession, "the host has no agent");
   const std::string refused = "the enclave refused the host's agent";

@@ -90,10 +90,11 @@ class BrokerEnclave : public std::enable_shared_from_this<BrokerEnclave> {
   void finish(Errc error);
   void forget_attempt();
 
-  void control(abi::ControlOp op, const std::string& input, const std::string& what, Then then, Failed failed);
-  void seal_to_agent(const std::string& sealed, const std::string& what, Then then, Failed failed);
-  void hello_agent(const std::string& hello, Then then, Failed failed);  // gets the agent's confirmation
-  void attest(Then then, Failed failed);                                 // gets what the enclave seals first
+  void control(abi::ControlOp op, const std::string& input, const std::string& what, const Then& then,
+               const Failed& failed);
+  void seal_to_agent(const std::string& sealed, const std::string& what, const Then& then, const Failed& failed);
+  void hello_agent(const std::string& hello, const Then& then, const Failed& failed);  // gets the agent's confirmation
+  void attest(const Then& then, const Failed& failed);  // gets what the enclave seals first
   void close_session();
   void back_to_running(Errc error, const std::string& text);
   // The enclave has answered; or, if it could not, has not committed.

@@ -2,6 +2,8 @@
 
 #include <sys/sysinfo.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -25,15 +27,19 @@ bool is_true(std::string_view value) {
 
 }  // namespace
 
-// The last one counts.
+// The last one of a name counts; dashes are as good as underscores.
 bool clears_freed_memory(std::string_view command_line) {
-  constexpr std::string_view kName = "init_on_free=";
   std::istringstream words{std::string(command_line)};
-  bool clears = false;
+  bool clears = false, poisons = false;
   for (std::string word; words >> word && word != "--";) {  // what follows is init's
-    if (word.starts_with(kName)) clears = is_true(std::string_view(word).substr(kName.size()));
+    const std::size_t end = std::min(word.find('='), word.size());
+    std::replace(word.begin(), word.begin() + static_cast<std::ptrdiff_t>(end), '-', '_');
+    const std::string_view name = std::string_view(word).substr(0, end);
+    const std::string_view value = std::string_view(word).substr(std::min(end + 1, word.size()));
+    if (name == "init_on_free") clears = is_true(value);
+    if (name == "page_poison") poisons = is_true(value);
   }
-  return clears;
+  return clears && !poisons;  // the kernel does one of them; poison is no zeros
 }
 
 // A line a zone: "Node 0, zone    DMA32      5      3 …", the number of free blocks of each order, a page and up.

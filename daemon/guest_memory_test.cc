@@ -11,11 +11,13 @@ namespace {
 TEST(GuestMemory, WhatAKernelClearsIsOnItsCommandLine) {
   EXPECT_FALSE(clears_freed_memory(""));
   EXPECT_FALSE(clears_freed_memory("quiet panic=-1\n"));
-  for (const char* on : {"init_on_free=1", "quiet init_on_free=on panic=-1\n", "init_on_free=y", "init_on_free=Y\n"}) {
+  for (const char* on : {"init_on_free=1", "quiet init_on_free=on panic=-1\n", "init_on_free=y", "init_on_free=Y\n",
+                         "init-on-free=1", "page_poison=0 init_on_free=1"}) {
     EXPECT_TRUE(clears_freed_memory(on)) << on;
   }
-  for (const char* off : {"init_on_free=0", "init_on_free=", "init_on_free", "init_on_free=off", "init_on_alloc=1",
-                          "noinit_on_free=1", "-- init_on_free=1"}) {
+  for (const char* off :
+       {"init_on_free=0", "init_on_free=", "init_on_free", "init_on_free=off", "init_on_alloc=1", "noinit_on_free=1",
+        "-- init_on_free=1", "init_on_free=1 page_poison=1", "page-poison=on init_on_free=1"}) {
     EXPECT_FALSE(clears_freed_memory(off)) << off;
   }
   EXPECT_FALSE(clears_freed_memory("init_on_free=1 init_on_free=0"));

@@ -93,7 +93,7 @@ std::string find_program(const std::string& name) {
   const char* path = std::getenv("PATH");
   std::stringstream directories(path ? path : "/bin:/usr/bin");
   for (std::string d; std::getline(directories, d, ':');) {
-    const std::string candidate = (d.empty() ? "." : d) + "/" + name;
+    std::string candidate = (d.empty() ? "." : d) + "/" + name;
     if (access(candidate.c_str(), X_OK) == 0) return candidate;
   }
   return name;
