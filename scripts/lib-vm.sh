@@ -80,7 +80,9 @@ vm_start() {
     sleep 0.05
   done
   [ -S "$d/qmp.sock" ] || { echo "QEMU on $name did not start:" >&2; cat "$d.log" >&2; return 1; }
-  sealift_on "$name" vm add web --qmp "$d/qmp.sock" --guest-channel "$d/org.sealift.broker.sock"
+  # The sockets are there before QEMU answers: that is when it has its RAM and the image in it.
+  within 60 sealift_on "$name" vm add web --qmp "$d/qmp.sock" --guest-channel "$d/org.sealift.broker.sock" 2>"$d.add" ||
+    { tail -n 1 "$d.add" >&2; return 1; }
 }
 
 # vm_counters COUNT PAUSE_MS IMAGE: lines for an rc file: so many enclaves that count, up to eight a process, built by all
