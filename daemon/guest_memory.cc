@@ -32,10 +32,11 @@ bool clears_freed_memory(std::string_view command_line) {
   std::istringstream words{std::string(command_line)};
   bool clears = false, poisons = false;
   for (std::string word; words >> word && word != "--";) {  // what follows is init's
-    const std::size_t end = std::min(word.find('='), word.size());
-    std::replace(word.begin(), word.begin() + static_cast<std::ptrdiff_t>(end), '-', '_');
-    const std::string_view name = std::string_view(word).substr(0, end);
-    const std::string_view value = std::string_view(word).substr(std::min(end + 1, word.size()));
+    const std::size_t equals = word.find('=');
+    if (equals == std::string::npos) continue;
+    std::replace(word.begin(), word.begin() + static_cast<std::ptrdiff_t>(equals), '-', '_');
+    const std::string_view name = std::string_view(word).substr(0, equals);
+    const std::string_view value = std::string_view(word).substr(equals + 1);
     if (name == "init_on_free") clears = is_true(value);
     if (name == "page_poison") poisons = is_true(value);
   }

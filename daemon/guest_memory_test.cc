@@ -12,7 +12,7 @@ TEST(GuestMemory, WhatAKernelClearsIsOnItsCommandLine) {
   EXPECT_FALSE(clears_freed_memory(""));
   EXPECT_FALSE(clears_freed_memory("quiet panic=-1\n"));
   for (const char* on : {"init_on_free=1", "quiet init_on_free=on panic=-1\n", "init_on_free=y", "init_on_free=Y\n",
-                         "init-on-free=1", "page_poison=0 init_on_free=1"}) {
+                         "init-on-free=1", "page_poison=0 init_on_free=1", "init_on_free=1 init_on_free"}) {
     EXPECT_TRUE(clears_freed_memory(on)) << on;
   }
   for (const char* off :

@@ -253,24 +253,29 @@ void on_trap_inside(const Trap& t) noexcept {
   exception(t, trap_number(t.context), 0, 0, 0);
 }
 
-bool enters(std::uint32_t leaf) noexcept {
-  return leaf == static_cast<std::uint32_t>(sgx::Enclu::kEenter) ||
-         leaf == static_cast<std::uint32_t>(sgx::Enclu::kEresume);
+// A page fault where EENTER or ERESUME, if that is what the thread executes, would have its TCS.
+bool on_tcs_of_entry(const Trap& t) noexcept {
+  const greg_t* g = t.context.uc_mcontext.gregs;
+  const auto leaf = static_cast<std::uint32_t>(g[REG_RAX]);
+  const bool enters = leaf == static_cast<std::uint32_t>(sgx::Enclu::kEenter) ||
+                      leaf == static_cast<std::uint32_t>(sgx::Enclu::kEresume);
+  return enters && (trap_error(t.context) & pfec::kFetch) == 0 &&
+         page_of(reinterpret_cast<std::uint64_t>(t.info.si_addr)) == page_of(static_cast<std::uint64_t>(g[REG_RBX]));
 }
 
 // What the CPU makes of ENCLU is #UD if it has no SGX. One that has it executes ENCLU whatever CPUID says (a hypervisor
 // cannot keep a guest from it), and knows no enclave of softsgx's: #GP, or #PF on an aligned TCS that lies in no EPC
 // (SDM 3D, section 40.4, EENTER and ERESUME).
 bool raised_by_enclu(const Trap& t) noexcept {
-  const unsigned vector = trap_number(t.context);
-  if (vector == sgx::vector::kPf && !t.at_own_enclu) {
-    const greg_t* g = t.context.uc_mcontext.gregs;
-    const auto address = reinterpret_cast<std::uint64_t>(t.info.si_addr);
-    const bool operand = enters(static_cast<std::uint32_t>(g[REG_RAX])) &&
-                         page_of(address) == page_of(static_cast<std::uint64_t>(g[REG_RBX]));
-    if (!operand || (trap_error(t.context) & pfec::kFetch) != 0) return false;
-  } else if (vector != sgx::vector::kUd && vector != sgx::vector::kGp && vector != sgx::vector::kPf) {
-    return false;
+  switch (trap_number(t.context)) {
+    case sgx::vector::kUd:
+    case sgx::vector::kGp:
+      break;
+    case sgx::vector::kPf:
+      if (!on_tcs_of_entry(t)) return false;
+      break;
+    default:
+      return false;
   }
   return t.at_own_enclu || (canonical(rip(t.context)) && at_enclu(t.context, t.record));
 }

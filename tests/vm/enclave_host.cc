@@ -15,7 +15,6 @@ using guest_test::bin;
 using guest_test::Process;
 using guest_test::text_of;
 
-constexpr const char* kIp = "/sbin/ip";
 constexpr const char* kPath = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 
 // The guest's start: a broker, programs that are asked by a pipe each, and the memory's checker. `ask N` prints what

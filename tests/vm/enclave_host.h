@@ -2,9 +2,6 @@
 // quoting service, an agent enclave, a sealiftd, room for a QEMU.
 #pragma once
 
-#include <poll.h>
-
-#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <memory>
@@ -13,21 +10,12 @@
 
 #include "daemon/wire.pb.h"
 #include "tests/guest/process.h"
+#include "tests/vm/eventually.h"
 #include "tests/vm/json_socket.h"
 
 namespace sealift::vm_test {
 
-// TCG on a busy machine: for hangs, not for speed.
-inline constexpr std::chrono::seconds kPatience{150};
-
-template <typename Test>
-[[nodiscard]] bool eventually(Test test) {
-  using Clock = std::chrono::steady_clock;
-  for (const auto deadline = Clock::now() + kPatience; Clock::now() < deadline; ::poll(nullptr, 0, 50)) {
-    if (test()) return true;
-  }
-  return false;
-}
+inline constexpr const char* kIp = "/sbin/ip";
 
 struct EnclaveHost : guest_test::SgxHost {
   EnclaveHost(const std::string& called, const std::filesystem::path& where, std::string space, std::string address);

@@ -48,7 +48,7 @@ std::map<std::pair<std::size_t, std::size_t>, EnclaveWorld::Seen> EnclaveWorld::
 std::set<std::size_t> EnclaveWorld::lost_;
 
 void EnclaveWorld::ip(const std::string& arguments) {
-  const std::string command = "/sbin/ip " + arguments;
+  const std::string command = std::string(kIp) + " " + arguments;
   if (std::system(command.c_str()) != 0) throw std::runtime_error(command);
 }
 

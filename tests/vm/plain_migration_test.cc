@@ -1,7 +1,7 @@
 // A VM with an enclave, on real QEMUs, moved by somebody who knows QEMU and nothing of Sealift.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
+#include "tests/vm/eventually.h"
 #include "tests/vm/virtual_machine.h"
 
 namespace sealift::vm_test {
@@ -68,8 +68,7 @@ TEST(PlainMigration, LosesTheEnclaveAndTheProcessSaysSoAndGoesOn) {
     there = run_on_host(softsgx + b.section()).output;
     return there.find("\"enclaves\": 0") != std::string::npos;
   };
-  for (int i = 0; i < 600 && !gone(); ++i) ::usleep(100'000);
-  EXPECT_TRUE(gone()) << there;
+  EXPECT_TRUE(eventually(gone, std::chrono::seconds(60))) << there;
 
   // Back on the first host it does not find the enclave that it left there.
   source.reset();

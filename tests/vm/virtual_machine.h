@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/vm/eventually.h"
 #include "tests/vm/json_socket.h"
 
 namespace sealift::vm_test {
@@ -65,7 +66,7 @@ class VirtualMachine {
   [[nodiscard]] GuestAgent guest() const { return GuestAgent(folder_ / "org.qemu.guest_agent.0.sock"); }
   [[nodiscard]] std::string console() const;
   // Until the console has shown `text`; throws with the console's end if it does not come.
-  void wait_for_console(const std::string& text, std::chrono::seconds patience = std::chrono::seconds(150)) const;
+  void wait_for_console(const std::string& text, std::chrono::seconds patience = kPatience) const;
   // What somebody who knows QEMU and nothing of Sealift does; returns when `to` runs.
   void migrate_plainly(VirtualMachine& to);
 
